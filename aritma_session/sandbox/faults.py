@@ -1,0 +1,122 @@
+"""Describe an answer, good or bad, as a value."""
+
+from __future__ import annotations
+
+import json
+import string
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "Kind"]
+
+Kind = Literal["answer", "reset", "cut", "truncated", "trickle"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Say what is sent back for one request, and how it is sent.
+
+    :param status: the HTTP status, 200 to 599.
+    :param body: the body. It is left out on the wire where HTTP has none (HEAD, 204, 304).
+    :param headers: the header fields. Content-Length, Connection, Date and Server are added when it is sent.
+    :param kind: how it is sent. ``answer``: properly. ``reset``: not at all, the connection is reset. ``cut``: half of
+        the body, then a reset. ``truncated``: half of the body, then an orderly end. ``trickle``: byte by byte.
+    :param interval: seconds between two bytes of a ``trickle``.
+    :param fields: ``None``: send what the arguments above say. A mapping: do what the token endpoint would have done,
+        and where that grants a token, put these fields into the answer (a value of ``None`` takes the field out).
+    """
+
+    status: int = 200
+    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind = "answer"
+    interval: float = 0.0
+    fields: Mapping[str, object] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Keep the headers and fields out of reach of whoever made them."""
+        object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
+        if self.fields is not None:
+            object.__setattr__(self, "fields", MappingProxyType(dict(self.fields)))
+
+    @classmethod
+    def json(cls, value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+        """Answer with any JSON value: a list, where an object is expected, is a fault of its own.
+
+        :param value: what ``json.dumps`` can write.
+        :param status: the HTTP status.
+        :param headers: more header fields.
+        """
+        return cls(status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+    @classmethod
+    def error(
+        cls,
+        status: int,
+        error: str | None = None,
+        description: str | None = None,
+        retry_after: float | str | None = None,
+    ) -> Answer:
+        """Answer with an error status.
+
+        :param status: the HTTP status, such as 429 or 503.
+        :param error: the OAuth 2.0 error code for a JSON body (RFC 6749 section 5.2). ``None``: the body is empty.
+        :param description: the ``error_description`` that goes with it.
+        :param retry_after: the ``Retry-After`` field: seconds, or an HTTP date (RFC 9110 section 10.2.3).
+        """
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        if error is None:
+            return cls(status, headers=headers)
+        described = {} if description is None else {"error_description": description}
+        return cls.json({"error": error, **described}, status, headers)
+
+    @classmethod
+    def redirect(cls, url: str, status: int = 307) -> Answer:
+        """Answer with a redirect.
+
+        :param url: the target. Whatever a header field cannot hold is percent-encoded.
+        :param status: 301, 302, 303, 307 or 308.
+        """
+        return cls(status, headers={"Location": quote(url, safe=string.punctuation)})
+
+    @classmethod
+    def html(cls, text: str = "<html><body>Welcome</body></html>", status: int = 200) -> Answer:
+        """Answer with a web page, as a captive portal or a proxy would."""
+        return cls(status, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    @classmethod
+    def reset(cls) -> Answer:
+        """Reset the connection before any byte of an answer."""
+        return cls(kind="reset")
+
+    @classmethod
+    def cut(cls) -> Answer:
+        """Reset the connection in the middle of the real answer."""
+        return cls(kind="cut", fields={})
+
+    @classmethod
+    def truncated(cls) -> Answer:
+        """End the connection in the middle of the real answer, whose Content-Length promises more."""
+        return cls(kind="truncated", fields={})
+
+    @classmethod
+    def trickle(cls, interval: float = 0.1) -> Answer:
+        """Send the real answer, its header included, one byte at a time.
+
+        :param interval: seconds before each byte.
+        """
+        return cls(kind="trickle", interval=interval, fields={})
+
+    @classmethod
+    def token(cls, **overrides: object) -> Answer:
+        """Issue a real token, and change fields of the answer that carries it.
+
+        :param overrides: fields of the JSON answer (RFC 6749 section 5.1). ``None`` takes the field out:
+            ``expires_in=None``.
+        """
+        return cls(fields=overrides)

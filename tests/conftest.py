@@ -1,0 +1,66 @@
+"""A clean environment for each test, and a real server to talk to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from aritma_session.sandbox import Sandbox
+
+#: What the surroundings of a test run could say, and a test must not hear.
+DEAF_TO = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CACHE_HOME")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    """No setting, proxy, certificate, home or netrc but the test's own."""
+    for name in list(os.environ):
+        if name.startswith("ARITMA_") or name.lower().endswith("_proxy") or name in DEAF_TO:
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+
+
+@pytest.fixture(scope="session")
+def served():
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(served):
+    """A local Aritma ID and bank API, as if newly started."""
+    served.reset()
+    return served
+
+
+@pytest.fixture
+def echo(sandbox):
+    """The URL of an API call that answers with what it was sent."""
+    return f"{sandbox.api_url}/echo"
+
+
+@pytest.fixture
+def start():
+    """Start Python processes that run a piece of code, and end those that the test leaves."""
+    started = []
+
+    def starter(code, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield starter
+    for process in started:
+        process.kill()
+        process.communicate()

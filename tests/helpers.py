@@ -1,0 +1,52 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+import types
+
+
+def wait_for(condition, seconds=20.0):
+    """Wait until a condition holds; the value that it gives then."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
+        time.sleep(0.005)
+    return value
+
+
+def results(processes, seconds=50.0):
+    """What each process printed, read as JSON, once all have ended well."""
+    outputs = [process.communicate(timeout=seconds)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return [json.loads(output) for output in outputs]
+
+
+def sent_authorization(sandbox, path=None):
+    """The Authorization headers that the server received, the token requests' aside."""
+    return [
+        request.headers.get("authorization")
+        for request in sandbox.requests
+        if request.kind != "token" and path in (None, request.path)
+    ]
+
+
+def reachable(*roots):
+    """Everything that can be reached from objects, code and classes aside."""
+    seen, todo = {}, list(roots)
+    while todo:
+        found = todo.pop()
+        if id(found) in seen or isinstance(found, (type, types.ModuleType, types.FunctionType, types.FrameType)):
+            continue
+        seen[id(found)] = found
+        if isinstance(found, types.MethodType):
+            todo.append(found.__self__)
+        todo.extend(gc.get_referents(found))
+    return [found for found in seen.values() if isinstance(found, (str, bytes, bytearray))]
+
+
+def holding(objects, *secrets):
+    texts = (found if isinstance(found, str) else bytes(found).decode("latin-1") for found in objects)
+    return [text for text in texts if any(secret in text for secret in secrets)]
