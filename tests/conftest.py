@@ -40,6 +40,21 @@ def sandbox(served):
 
 
 @pytest.fixture
+def cache(tmp_path):
+    """A directory for tokens that does not exist yet."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def environ(sandbox, cache, monkeypatch):
+    """Variables that point sessions, of this process and of others, at the sandbox and at the test's own cache."""
+    variables = {**sandbox.environ(), "ARITMA_CACHE": str(cache)}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+@pytest.fixture
 def echo(sandbox):
     """The URL of an API call that answers with what it was sent."""
     return f"{sandbox.api_url}/echo"

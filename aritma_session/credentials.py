@@ -1,0 +1,53 @@
+"""A client secret that does not show itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+__all__ = ["Secret", "without_credentials"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Secret:
+    """Hold a secret, or the path of the file that holds it; neither ``repr`` nor an error message shows it.
+
+    A file is read anew for each token request, so that a secret that is replaced on disk is used without a restart.
+
+    :param value: the secret itself.
+    :param path: the file that holds it; a line break at its end does not belong to the secret.
+    """
+
+    value: str | None = dataclasses.field(default=None, repr=False)
+    path: str | None = None
+
+    def reveal(self) -> str:
+        """Give the secret.
+
+        :raises ValueError: when the file cannot be read, or what was found cannot be a secret. The message says why and
+            shows nothing of it.
+        """
+        secret = self.value if self.path is None else _read(self.path)
+        if not secret or secret.isspace():
+            raise ValueError("it is empty")
+        if not secret.isprintable():
+            raise ValueError("it holds a line break or another control character, as a copied line may")
+        return secret
+
+
+def without_credentials(text: str) -> str:
+    """Give a URL, or what was meant to be one, fit to be shown: without what stands before an ``@`` or in a query."""
+    return re.sub(r"\A(.*?://)?.*@", r"\1***@", text, flags=re.DOTALL).partition("?")[0]
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise ValueError(f"the file {path} cannot be read: {error.strerror}") from None
+    # Not a strict decoding, whose error would carry the bytes along.
+    text = data.decode(errors="replace").removesuffix("\n").removesuffix("\r")
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        raise ValueError(f"the file {path} is not UTF-8 text")
+    return text

@@ -1,0 +1,191 @@
+"""Arguments, then ``ARITMA_*`` variables, then defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from .credentials import Secret, without_credentials
+from .environment import DEVELOPMENT, PRODUCTION, Environment
+from .stores import TokenStore, open_store
+
+__all__ = ["Settings"]
+
+_T = TypeVar("_T")
+
+#: One scope token (RFC 6749, section 3.3).
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Hold what a session works with, checked.
+
+    :param client_id: the client's id.
+    :param client_secret: the client's secret.
+    :param environment: where tokens come from and may go, with tenant and API hosts.
+    :param scope: the scopes asked for; none for the server's own default.
+    :param cache: the store that tokens are shared through.
+    :param token_timeout: seconds that a token request may take to connect, and between two bytes of its answer.
+    """
+
+    client_id: str
+    client_secret: Secret
+    environment: Environment
+    scope: tuple[str, ...]
+    cache: TokenStore
+    token_timeout: tuple[float, float]
+
+    @classmethod
+    def resolve(  # the arguments are those of AritmaSession
+        cls,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        environment: str | Environment | None = None,
+        scope: str | Iterable[str] | None = None,
+        tenant: str | None = None,
+        cache: Any = None,
+        api_hosts: str | Iterable[str] | None = None,
+        token_timeout: float | tuple[float, float] | None = None,
+    ) -> Settings:
+        """Take each setting from its argument, else from its variable, else from its default.
+
+        :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
+            and shows no secret.
+        """
+        place = _setting("environment", environment, _environment, "production")
+        hosts = _setting("api_hosts", api_hosts, _hosts, "")
+        return cls(
+            client_id=_setting("client_id", client_id, _client_id),
+            client_secret=_secret(client_secret),
+            environment=dataclasses.replace(
+                _setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)),
+                tenant=_setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
+            ),
+            scope=_setting("scope", scope, _scope, "bankservice", empty_counts=True),
+            cache=_setting("cache", cache, open_store, "file"),
+            token_timeout=_setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)),
+        )
+
+
+def _setting(
+    name: str, value: Any, check: Callable[[Any], _T], default: Any = None, *, empty_counts: bool = False
+) -> _T:
+    """Find one setting and check it.
+
+    :param check: makes the setting of what was found, or raises a ValueError that says what is wrong with it.
+    :param empty_counts: whether a variable that is set but empty is a value of its own.
+    """
+    variable = f"ARITMA_{name.upper()}"
+    if value is None:
+        value = os.environ.get(variable)
+        if value is None or not (value.strip() or empty_counts):
+            value = default
+    if value is None:
+        raise ValueError(f"{name} is missing: pass {name}=... or set the environment variable {variable}")
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ValueError(f"{name} (or the environment variable {variable}) is not usable: {error}") from None
+
+
+def _client_id(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"it is a string, not {_a(value)}")
+    if not value or not value.isprintable() or value != value.strip():
+        raise ValueError("it is empty, or has white space around it or a line break in it")
+    return value
+
+
+def _secret(argument: str | None) -> Secret:
+    variable, file_variable = (os.environ.get(f"ARITMA_CLIENT_SECRET{suffix}", "") for suffix in ("", "_FILE"))
+    ways = "pass client_secret=... or set the environment variable ARITMA_CLIENT_SECRET or ARITMA_CLIENT_SECRET_FILE"
+    if argument is not None:
+        if not isinstance(argument, str):
+            raise ValueError(f"client_secret is a string, not {_a(argument)}; {ways}")
+        secret, source = Secret(argument), "client_secret"
+    elif variable.strip() and file_variable.strip():
+        both = "ARITMA_CLIENT_SECRET and ARITMA_CLIENT_SECRET_FILE are both set"
+        raise ValueError(f"{both}: unset one of them, or pass client_secret=...")
+    elif variable.strip():
+        secret, source = Secret(variable), "ARITMA_CLIENT_SECRET"
+    elif file_variable.strip():
+        secret, source = Secret(path=os.path.abspath(os.path.expanduser(file_variable))), "ARITMA_CLIENT_SECRET_FILE"
+    else:
+        raise ValueError(f"client_secret is missing: {ways}")
+    try:
+        secret.reveal()
+    except ValueError as error:
+        raise ValueError(f"{source} is not usable: {error}; {ways}") from None
+    return secret
+
+
+def _environment(value: object) -> Environment:
+    if isinstance(value, Environment):
+        return value
+    named = {"production": PRODUCTION, "development": DEVELOPMENT}
+    if isinstance(value, str) and value in named:
+        return named[value]
+    if isinstance(value, str) and "://" in value:
+        return Environment.at(value)
+    shown = repr(without_credentials(value)) if isinstance(value, str) else _a(value)
+    raise ValueError(f"{shown} is neither 'production' nor 'development', nor an Environment, nor an https URL")
+
+
+def _tenant_of(place: Environment) -> Callable[[Any], str | None]:
+    """Check a tenant by giving it to the environment, which knows what one looks like."""
+
+    def check(value: object) -> str | None:
+        if not isinstance(value, str):
+            raise ValueError(f"it is a string, not {_a(value)}")
+        return place.extended(value).tenant if value else None
+
+    return check
+
+
+def _hosts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) and "@" in value:  # not to be split: a piece of a password would be shown
+        shown = without_credentials(value)
+        raise ValueError(f"{shown!r} has a user name in it: write 'host', 'host:port' or '*.domain'")
+    return _words(value)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """Read several words from an iterable, or from a string with commas or white space between them."""
+    words = re.split(r"[,\s]+", value) if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or isinstance(words, (bytes, dict)):
+        raise ValueError(f"it is a string or an iterable of strings, not {_a(value)}")
+    found = tuple(words)
+    for word in found:
+        if not isinstance(word, str):
+            raise ValueError(f"it is a string or an iterable of strings, and {_a(word)} is among them")
+    return tuple(dict.fromkeys(word for word in found if word))
+
+
+def _scope(value: object) -> tuple[str, ...]:
+    scope = tuple(word for part in _words(value.split() if isinstance(value, str) else value) for word in part.split())
+    for word in scope:
+        if not _SCOPE.fullmatch(word):
+            raise ValueError(f"{word!r} cannot be a scope")
+    return tuple(dict.fromkeys(scope))
+
+
+def _timeout(value: object) -> tuple[float, float]:
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (tuple, list)) else (value,)
+    try:
+        seconds = [math.nan if isinstance(part, bool) else float(part) for part in parts]
+    except (TypeError, ValueError, OverflowError):
+        seconds = []
+    if len(seconds) not in (1, 2) or not all(math.isfinite(part) and part > 0 for part in seconds):
+        raise ValueError("it is neither a number of seconds above 0, nor two of them: (connect, read)")
+    return seconds[0], seconds[-1]
+
+
+def _a(value: object) -> str:
+    """Name the type of something that must not be shown itself."""
+    return f"something of type {type(value).__name__}"

@@ -1,0 +1,243 @@
+"""When to fetch a token, and when to use the one that is there.
+
+One predicate rules everything: a token is good that is present, fresh, and not one that was refused. In the order of
+their cost, the places to find one are this object's memory, the store, another process that is fetching one, and the
+token endpoint. This module knows no HTTP: it is given a ``fetch`` that makes one token request and a
+:class:`~aritma_session.stores.TokenStore`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import overload
+
+from .exceptions import CredentialsRefused, TokenError
+from .stores import TokenStore
+from .tokens import Token
+
+__all__ = ["TokenSource"]
+
+_log = logging.getLogger("aritma_session")
+
+#: Seconds to wait for whoever else is fetching, thread or process, before going on without them.
+LOCK_TIMEOUT = 30.0
+
+#: Seconds for which a refusal of the client itself is remembered and raised again without asking.
+REFUSAL_MEMORY = 30.0
+
+#: Seconds between two looks at the store while another process fetches; the pause doubles from the first to the last.
+_FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.05
+
+#: How many of the refused tokens are remembered, in case one comes back from a store that cannot be written to.
+_REMEMBERED = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """A token request that failed, for the callers that waited for it, or that would make the same one again."""
+
+    error: TokenError
+    at: float  # monotonic seconds, as is all that follows
+    remembered_until: float
+
+    def concerns(self, began: float) -> bool:
+        """Tell whether a caller who began to wait at this time would only see it happen again."""
+        return began <= self.at or began < self.remembered_until
+
+    def again(self) -> TokenError:
+        """Give the error anew: one exception object raised in many threads would gather all their tracebacks."""
+        return copy.copy(self.error)
+
+
+class TokenSource:
+    """Give the current access token, fetched at most once for all who share the store.
+
+    Any number of threads may call one source. A source that is in use while its process forks goes on working in both.
+
+    :param fetch: makes one token request; returns a :class:`Token` or raises a :class:`TokenError`.
+    :param store: where the token is shared; what goes wrong there is logged, and never keeps a token from a caller.
+    :param key: what the token is saved under.
+    :param lock_timeout: seconds to wait for others who are fetching, before going on without them.
+    :param clock: gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Token],
+        store: TokenStore,
+        key: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._fetch = fetch
+        self._store = store
+        self._key = key
+        self._lock_timeout = lock_timeout
+        self._clock = clock
+        # Read without a lock by every request: an immutable value, swapped in a single assignment, and never cleared.
+        self._token: Token | None = None
+        self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
+        self._failure: _Failure | None = None
+        self._degraded = False
+        # By process: a lock that was held at a fork stays held in the child.
+        self._locks: dict[int, threading.Lock] = {}
+
+    @overload
+    def token(self, rejected: None = None) -> Token: ...
+
+    @overload
+    def token(self, rejected: str) -> Token | None: ...
+
+    def token(self, rejected: str | None = None) -> Token | None:
+        """Give a good token; fetch one only where nobody else has or is about to.
+
+        :param rejected: the text of a token that a server has just refused.
+        :returns: a token; after a refusal ``None``, where the refused token is too new to be replaced.
+        :raises TokenError: when no token could be had. Callers that waited for the same token request raise the same.
+        """
+        token = self._token
+        if rejected is None and self._good(token):
+            return token
+        if rejected is not None and rejected not in self._refused:
+            _log.info("a server refused the token")
+            self._refused[rejected] = None
+        return self._good(token) or self._find(rejected)
+
+    def accept(self, text: str) -> None:
+        """Note that a server has taken a token: its probation, if it was on one, is over, for all processes.
+
+        :param text: the text of the token.
+        """
+        token = self._token
+        if token is None or not token.on_probation or token.access_token != text:
+            return
+        # A newer token that another thread puts here at this very moment is found again in the store.
+        self._token = token.accepted()
+        with self._lock_of_processes() as held:
+            if held and self._load() == token:
+                self._save(token.accepted())
+
+    def _good(self, token: Token | None) -> Token | None:
+        """Give the token back if it is present, fresh, and not a refused one: the predicate that rules everything."""
+        good = token is not None and token.fresh(self._clock()) and token.access_token not in self._refused
+        return token if good else None
+
+    def _find(self, rejected: str | None) -> Token | None:
+        """Walk the places where a token may be, from the nearest to the token endpoint."""
+        began = time.monotonic()
+        with self._lock_of_threads():
+            if found := self._good(self._token) or self._look():
+                return found
+            if (token := self._token) and token.access_token in self._refused and token.irreplaceable(self._clock()):
+                return None if rejected is not None else token
+            if (failure := self._failure) and failure.concerns(began):
+                raise failure.again()
+            return self._fetch_or_wait(rejected, deadline=began + self._lock_timeout)
+
+    def _look(self) -> Token | None:
+        """Look into the store, and take over what is good there."""
+        stored = self._load()
+        if self._good(stored):
+            _log.info("took over a token from the cache")
+            self._token = stored
+            return stored
+        if stored and self._token and stored.access_token == self._token.access_token:
+            self._token = stored  # another process may have had it accepted
+        return None
+
+    def _fetch_or_wait(self, rejected: str | None, deadline: float) -> Token:
+        """Be the one process that fetches, or wait for the token of the one that does: the token, not its lock."""
+        pause = _FIRST_PAUSE
+        while True:
+            with self._lock_of_processes() as held:
+                if held:
+                    return self._look() or self._renew(rejected)
+            if time.monotonic() >= deadline:
+                _log.warning(
+                    "another process has been fetching a token for %g s: not waiting longer", self._lock_timeout
+                )
+                return self._renew(rejected)
+            time.sleep(pause * random.uniform(0.5, 1))
+            pause = min(2 * pause, _LAST_PAUSE)
+            if found := self._look():
+                return found
+
+    def _renew(self, rejected: str | None) -> Token:
+        """Fetch a token, keep it and share it."""
+        try:
+            token = self._fetch()
+        except TokenError as error:
+            _log.warning("no token could be had: %s", error)
+            now = time.monotonic()
+            memory = REFUSAL_MEMORY if isinstance(error, CredentialsRefused) else 0
+            self._failure = _Failure(error, at=now, remembered_until=now + memory)
+            raise
+        if rejected is not None or (self._token and self._token.access_token in self._refused):
+            token = token.on_trial()
+        _log.info("fetched a token that lives %g s", token.lifetime)
+        # A server that issues the same text again vouches for it anew.
+        for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
+            self._refused.pop(text, None)
+        self._failure, self._token = None, token
+        self._save(token)
+        return token
+
+    @contextlib.contextmanager
+    def _lock_of_threads(self) -> Iterator[None]:
+        """Keep this process' other threads waiting, within the bound."""
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        held = lock.acquire(timeout=self._lock_timeout)
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
+
+    @contextlib.contextmanager
+    def _lock_of_processes(self) -> Iterator[bool]:
+        """Try the store's lock once; a store that has none to give leaves nobody to wait for."""
+        manager = None
+        try:
+            manager = self._store.lock(self._key)
+            held = manager.__enter__()
+        except Exception as error:
+            self._degrade("locked", error)
+            manager, held = None, True
+        try:
+            yield held
+        finally:
+            if manager is not None:
+                try:
+                    manager.__exit__(None, None, None)
+                except Exception as error:
+                    self._degrade("unlocked", error)
+
+    def _load(self) -> Token | None:
+        try:
+            return self._store.load(self._key)
+        except Exception as error:
+            self._degrade("read", error)
+            return None
+
+    def _save(self, token: Token) -> None:
+        try:
+            self._store.save(self._key, token)
+            self._degraded = False
+        except Exception as error:
+            self._degrade("written", error)
+
+    def _degrade(self, what: str, error: Exception) -> None:
+        """Say once that the cache is of no use; whatever a store raises, it never breaks a request."""
+        level = logging.DEBUG if self._degraded else logging.WARNING
+        self._degraded = True
+        name = type(self._store).__name__
+        _log.log(level, "%s could not be %s, going on without it: %s: %s", name, what, type(error).__name__, error)

@@ -1,0 +1,136 @@
+"""Where tokens are kept between requests, processes and hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from ..credentials import without_credentials
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..tokens import Token
+
+__all__ = ["MemoryStore", "TokenStore", "open_store"]
+
+#: What a string must have something of to be a path.
+_PATH_SIGNS = {"~", ".", "/", os.sep}
+
+_log = logging.getLogger("aritma_session")
+
+
+@runtime_checkable
+class TokenStore(Protocol):
+    """Keep tokens, by key, for everybody who asks with the same key.
+
+    All methods may be called by many threads and processes at once. None of them waits for another holder: whoever
+    wants to wait does so between calls. A store that cannot do its work raises any :class:`Exception`; the caller goes
+    on without it, and says so once in the log. Keys are short strings of ``a-z`` and ``0-9``, safe in a file's name.
+    """
+
+    def load(self, key: str) -> Token | None:
+        """Give the token last saved under this key; ``None`` where there is none, or none that can be believed."""
+
+    def save(self, key: str, token: Token) -> None:
+        """Keep this token under this key, in place of any other; readers see the old one or the new one, whole."""
+
+    def lock(self, key: str) -> AbstractContextManager[bool]:
+        """Try once to be the only one, of all threads and processes, who fetches a token for this key.
+
+        The value of the context manager tells whether the try succeeded; where it did, leaving it lets go. The end of
+        the holder's process, however it comes, lets go too.
+        """
+
+
+class MemoryStore:
+    """Keep tokens in this object alone, for the threads that share it.
+
+    A pickled store takes its tokens along, and goes its own way from then on.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, Token] = {}  # each access is one operation on a dict, and needs no lock
+        self._locks: dict[str, threading.Lock] = {}
+
+    def load(self, key: str) -> Token | None:
+        return self._tokens.get(key)
+
+    def save(self, key: str, token: Token) -> None:
+        self._tokens[key] = token
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        lock = self._locks.setdefault(f"{os.getpid()} {key}", threading.Lock())  # one that a fork left held is not met
+        held = lock.acquire(blocking=False)
+        try:
+            yield held
+        finally:
+            if held:
+                lock.release()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryStore:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_tokens": dict(self._tokens)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]  # locks cannot be pickled: a copy makes its own
+        self._tokens.update(state["_tokens"])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def open_store(cache: object) -> TokenStore:
+    """Give the store that a ``cache`` setting means.
+
+    :param cache: ``"file"`` for the user's own cache directory, ``"memory"``, a directory (a path with a separator in
+        it), or a store.
+    :raises ValueError: when it is none of these.
+    """
+    if cache == "memory":
+        return MemoryStore()
+    if cache == "file":
+        return _user_store()
+    if isinstance(cache, (str, os.PathLike)):
+        return _store_below(cache)
+    if isinstance(cache, TokenStore) and not isinstance(cache, type):
+        return cache
+    raise ValueError(f"{type(cache).__name__} is not a store: it has no load, save and lock")
+
+
+def _store_below(directory: str | os.PathLike[str]) -> TokenStore:
+    from .file import FileStore
+
+    path: object = os.fspath(directory)
+    # A word alone is a mistyped keyword more often than a directory.
+    if (
+        not isinstance(path, str)
+        or "://" in path
+        or "\0" in path
+        or (path is directory and not set(path) & _PATH_SIGNS)
+    ):
+        shown = without_credentials(str(directory))
+        raise ValueError(f'{shown!r} is not "file", "memory" or a directory (one such as "./tokens")')
+    return FileStore.below(os.path.expanduser(path))
+
+
+def _user_store() -> TokenStore:
+    """Give the store in the user's own cache directory, as the operating system names it."""
+    import platformdirs
+
+    from .file import FileStore
+
+    base = platformdirs.user_cache_dir()
+    if os.path.isabs(base):
+        return FileStore.below(base)
+    _log.warning(
+        "this account has no home directory: its processes share no token (set cache or ARITMA_CACHE to a directory)"
+    )
+    return MemoryStore()

@@ -1,0 +1,187 @@
+"""One token for all processes of one account: a file, a kernel lock, whole-file replacement."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+
+from ..tokens import Token
+
+__all__ = ["FileStore"]
+
+#: Raised when a record's meaning changes; a file of another version is a miss, and is overwritten.
+_VERSION = 1
+
+#: Bytes; a record is about 2 KiB, and what is much larger is none.
+_LARGEST_RECORD = 256 * 1024
+
+#: Seconds after which a temporary file was left by a process that died, since writing one takes milliseconds.
+_STRAY = 60.0
+
+#: Tries, and seconds between them, while a reader on Windows keeps a file from being replaced.
+_REPLACE_TRIES, _REPLACE_PAUSE = 5, 0.01
+
+#: Where files have owners and modes worth checking.
+_POSIX = os.name == "posix"
+
+#: No symbolic link is followed, no FIFO is waited for, no child inherits the file, no byte is translated.
+_READ_FLAGS = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _READ_FLAGS |= getattr(os, _flag, 0)
+
+
+class FileStore:
+    """Keep tokens in files that only this account can read, with a lock of the kernel's beside each.
+
+    The directory has mode 0700 and the files 0600; owner and mode are checked before a file is believed, and symbolic
+    links are not followed. What cannot be read is a miss and is overwritten. Lock files are never unlinked, since a
+    waiter could hold a lock on a name that is gone.
+
+    :param directory: the directory, used by nothing else; it is made when the first token is saved.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = os.path.abspath(directory)
+
+    @classmethod
+    def below(cls, directory: str | os.PathLike[str]) -> FileStore:
+        """Give the store in a directory of its own below this one, which may belong to others too."""
+        return cls(os.path.join(directory, "aritma-session"))
+
+    def load(self, key: str) -> Token | None:
+        """Give the token of this key's file, if there is one and everything about it is as it should be.
+
+        :raises PermissionError: when the directory is not this account's alone.
+        """
+        try:
+            _check_directory(self.directory)
+            data = _read_private(self._path(key))
+        except FileNotFoundError:
+            return None
+        try:
+            record = json.loads(data)
+            if record.pop("version") != _VERSION or record.pop("key") != key:
+                return None
+            return Token.from_record(record)
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+            return None
+
+    def save(self, key: str, token: Token) -> None:
+        """Write the token to a file of its own and put that in the place of this key's file.
+
+        :raises OSError: when it cannot be written: no space, no permission, a directory that is not this account's
+            alone.
+        """
+        self._make_directory()
+        data = json.dumps({"version": _VERSION, "key": key, **token.to_record()}).encode()
+        self._sweep(key)
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{key}.", suffix=".tmp", dir=self.directory)
+        try:
+            with open(descriptor, "wb") as file:
+                if _POSIX:
+                    os.fchmod(descriptor, 0o600)  # a umask may have taken the owner's own bits
+                file.write(data)
+            _replace(temporary, self._path(key))
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        """Try once to take the lock of this key.
+
+        :raises OSError: when there can be no lock: no permission, or a file system without locks.
+        """
+        import filelock
+
+        self._make_directory()
+        # A lock object for each try, of which nothing is inherited over a fork; native, so that it ends with its
+        # process.
+        lock = filelock.FileLock(
+            self._path(key, ".lock"), mode=0o600, thread_local=False, fallback_to_soft=False, preserve_lock_file=True
+        )
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:  # an OSError too: somebody else holds it
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.directory!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FileStore) and self.directory == other.directory
+
+    def __hash__(self) -> int:
+        return hash(self.directory)
+
+    def _path(self, key: str, suffix: str = ".json") -> str:
+        return os.path.join(self.directory, key + suffix)
+
+    def _make_directory(self) -> None:
+        try:
+            _check_directory(self.directory)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.directory), exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.mkdir(self.directory, 0o700)
+                os.chmod(self.directory, 0o700)  # as below
+            _check_directory(self.directory)
+
+    def _sweep(self, key: str) -> None:
+        """Remove what processes left that died while they wrote."""
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.name.startswith(f"{key}.") and entry.name.endswith(".tmp"):
+                    with contextlib.suppress(OSError):
+                        if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > _STRAY:
+                            os.unlink(entry.path)
+
+
+def _check_directory(directory: str) -> None:
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(f"{directory} is not a directory")
+    if _POSIX and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+        raise PermissionError(f"{directory} is open to other accounts: make it yours alone (chmod 700), or remove it")
+
+
+def _read_private(path: str) -> bytes:
+    """Read a regular file that belongs to this account and that no other can read; anything else is empty."""
+    try:
+        descriptor = os.open(path, _READ_FLAGS)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a symbolic link, a socket, a file of another user
+        return b""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_RECORD:
+            return b""
+        if _POSIX and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+            return b""
+        return os.read(descriptor, _LARGEST_RECORD)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(source: str, target: str) -> None:
+    """Rename; on Windows, a reader that has the target open is waited for, a little."""
+    for _ in range(_REPLACE_TRIES - 1):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if _POSIX:
+                raise
+            time.sleep(_REPLACE_PAUSE)
+    return os.replace(source, target)

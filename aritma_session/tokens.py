@@ -1,0 +1,148 @@
+"""An access token, as a value that judges its own age."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+__all__ = ["Token"]
+
+#: What may stand behind ``Bearer`` in a header (RFC 6750, section 2.1): no white space, no line break, nothing to
+#: inject.
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+
+#: Seconds that a token is believed to live where the server does not say (RFC 6749, section 5.1 only recommends it).
+#: Short, because a token that outlives this costs one token request, and one that does not costs a refused call.
+UNSTATED_LIFETIME = 300.0
+
+#: Seconds; a stated lifetime beyond ten years is a mistake of the server's, and this keeps the sums finite.
+LONGEST_LIFETIME = 10 * 365.25 * 86400
+
+#: Seconds before its expiry at which a token is not used any more: the time a request may be under way.
+LONGEST_LEEWAY = 60.0
+
+#: Seconds for which a token that replaced a refused one, and has not been accepted since, is not replaced in its turn.
+PROBATION = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Token:
+    """Hold one access token with the times that it is judged by.
+
+    :param access_token: the token's text; it never shows in ``repr``.
+    :param obtained_at: seconds since the epoch, read just before the token request was sent.
+    :param expires_at: seconds since the epoch, counted from ``obtained_at``.
+    :param scope: the scope granted, space-delimited, where the server said it.
+    :param on_probation: true while the token, fetched because its predecessor was refused, has not been accepted.
+    :raises ValueError: when the text could not stand in an ``Authorization`` header, or the times make no sense.
+    """
+
+    access_token: str = dataclasses.field(repr=False)
+    obtained_at: float
+    expires_at: float
+    scope: str | None = None
+    on_probation: bool = False
+
+    def __post_init__(self) -> None:
+        if not _B64TOKEN.fullmatch(self.access_token):
+            raise ValueError("the access token has characters that may not stand in an Authorization header")
+        if not (math.isfinite(self.obtained_at) and math.isfinite(self.expires_at)):
+            raise ValueError("the token's times are not finite")
+        if self.expires_at < self.obtained_at:
+            raise ValueError("the token expired before it was obtained")
+
+    @classmethod
+    def from_answer(cls, answer: dict[str, Any], obtained_at: float) -> Token:
+        """Make a token of the token endpoint's answer (RFC 6749, section 5.1).
+
+        :param answer: the JSON object; only ``access_token`` must be there.
+        :param obtained_at: seconds since the epoch, read just before the token request was sent.
+        :raises ValueError: when ``access_token`` is missing or cannot be used.
+        """
+        text, scope = answer.get("access_token"), answer.get("scope")
+        if not isinstance(text, str):
+            raise ValueError("the answer has no access_token")
+        if isinstance(scope, list):
+            scope = " ".join(map(str, scope))
+        return cls(
+            access_token=text,
+            obtained_at=obtained_at,
+            expires_at=obtained_at + _lifetime(answer.get("expires_in")),
+            scope=scope if isinstance(scope, str) else None,
+        )
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Token:
+        """Read a token from what :meth:`to_record` wrote.
+
+        :raises ValueError: when a field is missing or of the wrong type.
+        """
+        try:
+            text, obtained, expires, scope, on_probation = (record[field.name] for field in dataclasses.fields(cls))
+        except KeyError:
+            raise ValueError("not the record of a token") from None
+        if not (isinstance(text, str) and isinstance(scope, (str, type(None))) and isinstance(on_probation, bool)):
+            raise ValueError("not the record of a token")
+        return cls(text, _seconds(obtained), _seconds(expires), scope, on_probation)
+
+    def to_record(self) -> dict[str, Any]:
+        """Give the fields as plain JSON values; the token's text is among them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from when the token was asked for to its expiry."""
+        return self.expires_at - self.obtained_at
+
+    @property
+    def leeway(self) -> float:
+        """Seconds before its expiry at which the token counts as expired: a minute, or a tenth of a shorter life."""
+        return min(LONGEST_LEEWAY, self.lifetime / 10)
+
+    def fresh(self, now: float) -> bool:
+        """Tell whether the token can still be sent.
+
+        :param now: seconds since the epoch.
+        """
+        return now < self.expires_at - self.leeway
+
+    def irreplaceable(self, now: float) -> bool:
+        """Tell whether the token is too new on its probation to be replaced, though it was refused.
+
+        A server that refuses whatever it issues would otherwise be asked for a new token by every call.
+
+        :param now: seconds since the epoch. A clock that was set back does not prolong the probation.
+        """
+        return self.on_probation and 0 <= now - self.obtained_at < PROBATION
+
+    def on_trial(self) -> Token:
+        """Give the same token on probation."""
+        return dataclasses.replace(self, on_probation=True)
+
+    def accepted(self) -> Token:
+        """Give the same token without probation: a server has taken it."""
+        return dataclasses.replace(self, on_probation=False)
+
+
+def _lifetime(expires_in: object) -> float:
+    """Read ``expires_in``: some servers send a number as text; what is no number at all was not stated."""
+    try:
+        seconds = _seconds(float(expires_in) if isinstance(expires_in, str) else expires_in)
+    except ValueError:
+        return UNSTATED_LIFETIME
+    return min(max(seconds, 0.0), LONGEST_LIFETIME)
+
+
+def _seconds(value: object) -> float:
+    """Read a number of seconds, of which ``True``, NaN and infinity are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("not a number of seconds")
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError("not a number of seconds") from None
+    if not math.isfinite(seconds):
+        raise ValueError("not a number of seconds")
+    return seconds

@@ -1,0 +1,491 @@
+"""The whole policy of when to fetch, without HTTP: a counting ``fetch``, a clock that stands still, real stores."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+
+import pytest
+
+from aritma_session import CredentialsRefused, FileStore, MemoryStore, Token, TokenEndpointUnavailable, TokenError
+from aritma_session import source as source_module
+from aritma_session.source import TokenSource
+
+from helpers import wait_for
+
+KEY = "0123456789abcdef"
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Fetch:
+    """Give ``t1``, ``t2``, …; or raise what is put into ``errors``."""
+
+    def __init__(self, clock, lifetime=3600.0):
+        self.clock, self.lifetime, self.errors, self.count = clock, lifetime, [], 0
+
+    def __call__(self):
+        self.count += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Token(f"t{self.count}", self.clock(), self.clock() + self.lifetime)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def fetch(clock):
+    return Fetch(clock)
+
+
+@pytest.fixture
+def store(cache):
+    return FileStore(cache)
+
+
+@pytest.fixture
+def make(fetch, store, clock):
+    """Make another source, as another process would have it, on the same store."""
+
+    def maker(**changes):
+        return TokenSource(**{"fetch": fetch, "store": store, "key": KEY, "clock": clock, **changes})
+
+    return maker
+
+
+@pytest.fixture
+def source(make):
+    return make()
+
+
+class CountingStore(MemoryStore):
+    """A store that counts what is asked of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def load(self, key):
+        self.calls.append("load")
+        return super().load(key)
+
+    def save(self, key, token):
+        self.calls.append("save")
+        super().save(key, token)
+
+    def lock(self, key):
+        self.calls.append("lock")
+        return super().lock(key)
+
+
+class TestWalks:
+    def test_a_warm_memory_asks_nobody(self, make, fetch):
+        store = CountingStore()
+        source = make(store=store)
+        source.token()
+        store.calls.clear()
+        assert source.token().access_token == "t1"
+        assert store.calls == []
+        assert fetch.count == 1
+
+    def test_a_warm_cache_is_read_without_its_lock(self, make, fetch):
+        store = CountingStore()
+        make(store=store).token()
+        store.calls.clear()
+        assert make(store=store).token().access_token == "t1"
+        assert store.calls == ["load"]
+        assert fetch.count == 1
+
+    def test_a_cold_cache_is_looked_at_again_under_its_lock(self, make):
+        store = CountingStore()
+        make(store=store).token()
+        assert store.calls == ["load", "lock", "load", "save"]
+
+    def test_an_expired_token_is_fetched_anew(self, source, fetch, clock):
+        source.token()
+        clock.now += 3600 - 61
+        assert source.token().access_token == "t1"
+        clock.now += 1
+        assert source.token().access_token == "t2"
+        assert fetch.count == 2
+
+    def test_a_refused_token_is_fetched_anew(self, source, fetch):
+        assert source.token().access_token == "t1"
+        assert source.token(rejected="t1").access_token == "t2"
+        assert source.token().access_token == "t2"
+        assert fetch.count == 2
+
+    def test_a_refused_token_is_not_taken_from_the_store_again(self, make, store):
+        one, two = make(), make()
+        one.token()
+        two.token()
+        assert one.token(rejected="t1").access_token == "t2"
+        assert two.token(rejected="t1").access_token == "t2"
+        assert store.load(KEY).access_token == "t2"
+
+    def test_a_late_refusal_of_an_old_token_does_not_replace_the_new_one(self, source, fetch):
+        source.token()
+        source.token(rejected="t1")
+        assert source.token(rejected="t1").access_token == "t2"
+        assert fetch.count == 2
+
+    def test_a_refused_token_does_not_come_back_from_a_store_that_cannot_be_written(self, source, store, monkeypatch):
+        store.save(KEY, Token("t0", 1_000_000.0, 1_003_600.0))
+        monkeypatch.setattr(FileStore, "save", lambda *arguments: broken())
+        assert source.token().access_token == "t0"
+        assert source.token(rejected="t0").access_token == "t1"
+        source.accept("t1")
+        assert source.token(rejected="t1").access_token == "t2"
+
+    def test_a_token_that_is_issued_again_after_it_was_refused_is_used_again(self, make, clock):
+        same = make(fetch=lambda: Token("same", clock(), clock() + 3600))
+        assert same.token().access_token == "same"
+        assert same.token(rejected="same").access_token == "same"
+        assert same.token(rejected="same") is None
+
+    def test_a_token_without_any_life_is_fetched_each_time_and_used_once(self, make, clock):
+        fetch = Fetch(clock, lifetime=0.0)
+        source = make(fetch=fetch)
+        assert [source.token().access_token for _ in range(3)] == ["t1", "t2", "t3"]
+
+    def test_a_clock_that_jumps_forward_costs_a_fetch(self, source, clock, fetch):
+        source.token()
+        clock.now += 86400
+        assert source.token().access_token == "t2"
+        assert source.token().access_token == "t2"
+        assert fetch.count == 2
+
+    def test_a_clock_that_jumps_back_costs_a_refusal(self, source, clock, fetch):
+        source.token()
+        clock.now -= 86400
+        assert source.token().access_token == "t1"
+        assert source.token(rejected="t1").access_token == "t2"
+        assert fetch.count == 2
+
+
+class TestStorms:
+    def test_a_replacement_that_is_refused_too_is_kept_for_a_while(self, source, fetch, clock):
+        source.token()
+        source.token(rejected="t1")
+        for _ in range(3):
+            assert source.token(rejected="t2") is None
+            assert source.token().access_token == "t2"
+        assert fetch.count == 2
+        clock.now += 30
+        assert source.token().access_token == "t3"
+
+    def test_the_others_know_that_it_replaced_a_refused_one(self, make, fetch):
+        one, two = make(), make()
+        one.token()
+        one.token(rejected="t1")
+        assert two.token().access_token == "t2"
+        assert two.token(rejected="t2") is None
+        assert fetch.count == 2
+
+    def test_a_replacement_that_was_accepted_is_replaced_at_once(self, source, fetch):
+        source.token()
+        source.token(rejected="t1")
+        source.accept("t2")
+        assert source.token(rejected="t2").access_token == "t3"
+        assert fetch.count == 3
+
+    def test_the_others_know_that_it_was_accepted(self, make, fetch):
+        one, two = make(), make()
+        one.token()
+        one.token(rejected="t1")
+        assert two.token().access_token == "t2"
+        one.accept("t2")
+        assert two.token(rejected="t2").access_token == "t3"
+        assert fetch.count == 3
+
+    def test_an_acceptance_of_any_other_token_means_nothing(self, source, store):
+        source.accept("t0")
+        source.token()
+        source.accept("t1")
+        source.token(rejected="t1")
+        source.accept("t1")
+        assert store.load(KEY).on_probation
+        assert source.token(rejected="t2") is None
+
+    def test_an_acceptance_does_not_overwrite_a_newer_token(self, make, store, clock):
+        one = make()
+        one.token()
+        one.token(rejected="t1")
+        newer = Token("newer", clock(), clock() + 3600)
+        store.save(KEY, newer)
+        one.accept("t2")
+        assert store.load(KEY) == newer
+
+    def test_an_acceptance_waits_for_nobody(self, source, store):
+        source.token()
+        source.token(rejected="t1")
+        with store.lock(KEY):
+            source.accept("t2")
+        assert store.load(KEY).on_probation
+
+    def test_a_clock_that_was_set_back_does_not_keep_a_refused_replacement(self, source, clock):
+        source.token()
+        source.token(rejected="t1")
+        clock.now -= 86400
+        assert source.token(rejected="t2").access_token == "t3"
+
+    def test_remembers_a_limited_number_of_refusals(self, source, clock):
+        for number in range(100):
+            source.token(rejected=f"old{number}")
+        clock.now += 3600
+        source.token()
+        assert list(source._refused) == [f"old{number}" for number in range(84, 100)]
+
+
+class TestFailures:
+    def test_an_error_reaches_the_caller_and_the_next_call_tries_again(self, source, fetch):
+        fetch.errors = [TokenEndpointUnavailable("no answer")]
+        with pytest.raises(TokenEndpointUnavailable, match="no answer"):
+            source.token()
+        assert source.token().access_token == "t2"
+
+    def test_a_refusal_of_the_client_is_remembered_for_a_while(self, source, fetch, monkeypatch):
+        now = 0.0
+        monkeypatch.setattr(source_module.time, "monotonic", lambda: now)
+        fetch.errors = [CredentialsRefused("wrong secret", error="invalid_client") for _ in range(2)]
+        seen = []
+        for moment in (0.0, 1.0, 29.9):
+            now = moment
+            with pytest.raises(CredentialsRefused, match="wrong secret") as caught:
+                source.token()
+            seen.append(caught.value)
+        assert fetch.count == 1
+        assert len(set(map(id, seen))) == 3
+        assert {error.error for error in seen} == {"invalid_client"}
+        now = 30.1
+        with pytest.raises(CredentialsRefused):
+            source.token()
+        assert fetch.count == 2
+
+    def test_a_failed_renewal_is_tried_again_by_the_next_call(self, source, fetch):
+        source.token()
+        fetch.errors = [TokenError("odd")]
+        with pytest.raises(TokenError):
+            source.token(rejected="t1")
+        assert source.token().access_token == "t3"
+
+    def test_those_who_waited_for_a_request_that_fails_raise_the_same(self, make, clock):
+        entered, go = threading.Event(), threading.Event()
+        count = []
+
+        def fetch():
+            count.append(1)
+            entered.set()
+            assert go.wait(20)
+            raise TokenEndpointUnavailable("no answer")
+
+        source = make(fetch=fetch)
+        errors = []
+
+        def work():
+            with pytest.raises(TokenEndpointUnavailable) as caught:
+                source.token()
+            errors.append(caught.value)
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        assert entered.wait(20)
+        lock = source._locks[os.getpid()]
+        wait_for(lock.locked)
+        wait_for(lambda: sum(thread.is_alive() for thread in threads) == 8)
+        go.set()
+        for thread in threads:
+            thread.join()
+        assert len(set(map(id, errors))) == 8
+        # A thread that had not come to the lock when the first one failed tries for itself: rare, and right.
+        assert len(count) < 8
+
+
+class TestThreads:
+    def test_32_cold_threads_make_one_request(self, make, clock):
+        barrier, fetch = threading.Barrier(32), Fetch(clock)
+        source, got = make(fetch=fetch), []
+
+        def work():
+            barrier.wait(20)
+            got.append(source.token().access_token)
+
+        threads = [threading.Thread(target=work) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == ["t1"] * 32
+        assert fetch.count == 1
+
+    def test_32_threads_that_are_refused_make_one_request(self, source, fetch):
+        source.token()
+        barrier, got = threading.Barrier(32), []
+
+        def work():
+            barrier.wait(20)
+            got.append(source.token(rejected="t1").access_token)
+
+        threads = [threading.Thread(target=work) for _ in range(32)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert got == ["t2"] * 32
+        assert fetch.count == 2
+
+    def test_a_thread_that_hangs_is_not_waited_for_for_ever(self, make, clock):
+        entered, go = threading.Event(), threading.Event()
+
+        def fetch():
+            if not entered.is_set():
+                entered.set()
+                assert go.wait(20)
+            return Token("t", clock(), clock() + 3600)
+
+        source = make(fetch=fetch, store=MemoryStore(), lock_timeout=0.05)
+        hanging = threading.Thread(target=source.token)
+        hanging.start()
+        assert entered.wait(20)
+        assert source.token().access_token == "t"
+        go.set()
+        hanging.join()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_fork_while_another_thread_fetches_leaves_the_child_free(self, make, clock):
+        entered, go = threading.Event(), threading.Event()
+        parent = os.getpid()
+
+        def fetch():
+            if os.getpid() == parent:
+                entered.set()
+                assert go.wait(20)
+            return Token("t", clock(), clock() + 3600)
+
+        source = make(fetch=fetch, store=MemoryStore())
+        thread = threading.Thread(target=source.token)
+        thread.start()
+        assert entered.wait(20)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if source.token().access_token == "t" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        go.set()
+        thread.join()
+
+
+class TestWaiting:
+    def test_waits_for_the_token_and_not_for_the_lock(self, make, store, fetch, clock):
+        one = make()
+        with store.lock(KEY):
+            waiting = threading.Thread(target=lambda: got.append(one.token()))
+            got = []
+            waiting.start()
+            store.save(KEY, Token("theirs", clock(), clock() + 3600))
+            waiting.join(20)
+            assert [token.access_token for token in got] == ["theirs"]
+        assert fetch.count == 0
+
+    def test_goes_on_alone_where_the_holder_does_not_let_go(self, make, store, fetch, caplog):
+        source = make(lock_timeout=0.05)
+        with store.lock(KEY), caplog.at_level(logging.WARNING):
+            assert source.token().access_token == "t1"
+        assert "not waiting longer" in caplog.text
+        assert store.load(KEY).access_token == "t1"
+
+    def test_fetches_where_the_holder_let_go_without_a_token(self, make, store, fetch):
+        source, got = make(), []
+        with store.lock(KEY):
+            waiting = threading.Thread(target=lambda: got.append(source.token()))
+            waiting.start()
+        waiting.join(20)
+        assert [token.access_token for token in got] == ["t1"]
+
+
+def broken(*arguments):
+    raise OSError("no space")
+
+
+class Broken(MemoryStore):
+    """A store in which what is named fails."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.names = names
+
+    def load(self, key):
+        return broken() if "load" in self.names else super().load(key)
+
+    def save(self, key, token):
+        return broken() if "save" in self.names else super().save(key, token)
+
+    @contextlib.contextmanager
+    def lock(self, key):
+        if "lock" in self.names:
+            broken()
+        with super().lock(key) as held:
+            yield held
+        if "unlock" in self.names:
+            broken()
+
+
+class TestDegradation:
+    @pytest.mark.parametrize("names", [["load"], ["save"], ["lock"], ["unlock"], ["load", "save", "lock"]])
+    def test_a_broken_store_breaks_no_request_and_is_told_once(self, make, fetch, clock, caplog, names):
+        source = make(store=Broken(*names))
+        with caplog.at_level(logging.WARNING):
+            assert source.token().access_token == "t1"
+            assert source.token(rejected="t1").access_token == "t2"
+            source.accept("t2")
+            clock.now += 3600
+            assert source.token().access_token == "t3"
+        warnings = [record.getMessage() for record in caplog.records]
+        assert warnings
+        if "save" in names or "load" in names:
+            assert len(warnings) <= 3
+        assert all("Broken" in warning and "no space" in warning for warning in warnings)
+
+    def test_says_it_once_for_as_long_as_it_lasts(self, make, clock, caplog):
+        store = Broken("save", "lock", "load")
+        source = make(store=store)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(5):
+                source.token()
+                clock.now += 3600
+        assert len(caplog.records) == 1
+        store.names = ()
+        source.token()
+        clock.now += 3600
+        store.names = ("save",)
+        with caplog.at_level(logging.WARNING):
+            source.token()
+        assert len(caplog.records) == 2
+
+    def test_errors_of_the_request_are_not_taken_for_the_stores(self, make, fetch):
+        fetch.errors = [TokenError("odd answer")]
+        with pytest.raises(TokenError, match="odd answer"):
+            make(store=Broken("unlock")).token()
+
+    def test_no_log_record_holds_a_token(self, source, caplog):
+        secret = dataclasses.replace(source.token(), access_token="very-secret-token")
+        source._fetch = lambda: secret
+        with caplog.at_level(logging.DEBUG):
+            source.token(rejected="t1")
+            source.accept("very-secret-token")
+            source.token(rejected="very-secret-token")
+        assert caplog.records
+        assert "very-secret" not in caplog.text

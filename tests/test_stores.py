@@ -1,0 +1,445 @@
+"""Every store keeps one contract; the file store keeps secrets besides."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import pickle
+import socket
+import stat
+import threading
+import time
+import typing
+
+import pytest
+
+from aritma_session import FileStore, MemoryStore, Token, TokenStore
+from aritma_session.stores import file as file_module
+from aritma_session.stores import open_store
+
+from helpers import results, wait_for
+
+KEY = "0123456789abcdef"
+TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True)
+OTHER = Token("second", 2000.0, 5600.0)
+
+posix = pytest.mark.skipif(os.name != "posix", reason="files have owners and modes on POSIX only")
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request, cache):
+    return FileStore(cache) if request.param == "file" else MemoryStore()
+
+
+@pytest.fixture
+def files(cache):
+    return FileStore(cache)
+
+
+class TestEveryStore:
+    def test_is_a_store(self, store):
+        assert isinstance(store, TokenStore)
+
+    def test_has_nothing_at_first(self, store):
+        assert store.load(KEY) is None
+
+    def test_gives_back_what_was_saved(self, store):
+        store.save(KEY, TOKEN)
+        assert store.load(KEY) == TOKEN
+
+    def test_keeps_the_last_of_two(self, store):
+        store.save(KEY, TOKEN)
+        store.save(KEY, OTHER)
+        assert store.load(KEY) == OTHER
+
+    def test_keeps_keys_apart(self, store):
+        store.save(KEY, TOKEN)
+        store.save("fedcba", OTHER)
+        assert (store.load(KEY), store.load("fedcba")) == (TOKEN, OTHER)
+
+    def test_gives_its_lock_once(self, store):
+        with store.lock(KEY) as first, store.lock(KEY) as second, store.lock("fedcba") as other:
+            assert (first, second, other) == (True, False, True)
+
+    def test_gives_its_lock_again_after_it_was_let_go(self, store):
+        for _ in range(2):
+            with store.lock(KEY) as held:
+                assert held
+
+    def test_lets_go_when_the_holder_fails(self, store):
+        with pytest.raises(KeyError), store.lock(KEY):
+            raise KeyError
+        with store.lock(KEY) as held:
+            assert held
+
+    def test_one_who_did_not_get_the_lock_does_not_let_go_of_it(self, store):
+        with store.lock(KEY):
+            with store.lock(KEY):
+                pass
+            with store.lock(KEY) as third:
+                assert not third
+
+    def test_gives_its_lock_to_one_thread_at_a_time(self, store):
+        inside, most, entered = [], [], []
+
+        def work():
+            while len(entered) < 40:
+                with store.lock(KEY) as held:
+                    if held:
+                        inside.append(1)
+                        most.append(len(inside))
+                        entered.append(1)
+                        inside.pop()
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(most) == {1}
+
+    def test_can_be_read_while_it_is_written(self, store):
+        tokens = [dataclasses.replace(TOKEN, access_token=letter * 2000) for letter in "ab"]
+        store.save(KEY, tokens[0])
+        done = threading.Event()
+
+        def write():
+            for number in range(300):
+                store.save(KEY, tokens[number % 2])
+            done.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        while not done.is_set():
+            assert store.load(KEY) in tokens
+        writer.join()
+
+    @pytest.mark.parametrize("again", [copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])
+    def test_a_copy_knows_the_tokens(self, store, again):
+        store.save(KEY, TOKEN)
+        twin = again(store)
+        assert twin.load(KEY) == TOKEN
+        with twin.lock(KEY) as held:
+            assert held
+
+    def test_shows_no_token(self, store):
+        store.save(KEY, TOKEN)
+        assert TOKEN.access_token not in repr(store)
+
+
+def test_a_deep_copy_of_a_memory_store_is_shared():
+    store = MemoryStore()
+    twin = copy.deepcopy(store)
+    twin.save(KEY, TOKEN)
+    assert store.load(KEY) == TOKEN
+
+
+class TestFiles:
+    def test_another_process_finds_the_token(self, files, start):
+        files.save(KEY, TOKEN)
+        code = """if True:
+            import json, sys
+            from aritma_session import FileStore
+            print(json.dumps(FileStore(sys.argv[1]).load(sys.argv[2]).to_record()))
+        """
+        assert results([start(code, files.directory, KEY)]) == [TOKEN.to_record()]
+
+    HOLDER = """if True:
+        import sys
+        from aritma_session import FileStore
+        with FileStore(sys.argv[1]).lock(sys.argv[2]) as held:
+            print(held, flush=True)
+            sys.stdin.readline()
+    """
+
+    def test_the_lock_holds_between_processes(self, files, start):
+        holder = start(self.HOLDER, files.directory, KEY)
+        assert holder.stdout.readline() == "True\n"
+        with files.lock(KEY) as held:
+            assert not held
+        holder.communicate("go\n")
+        with files.lock(KEY) as held:
+            assert held
+
+    def test_a_killed_holder_lets_go(self, files, start):
+        holder = start(self.HOLDER, files.directory, KEY)
+        assert holder.stdout.readline() == "True\n"
+        holder.kill()
+        holder.wait()
+
+        def free():
+            with files.lock(KEY) as held:
+                return held
+
+        assert wait_for(free)
+
+    @posix
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+    def test_nobody_else_can_read_whatever_the_umask(self, files, umask):
+        before = os.umask(umask)
+        try:
+            with files.lock(KEY) as held:
+                files.save(KEY, TOKEN)
+        finally:
+            os.umask(before)
+        assert held
+        assert stat.S_IMODE(os.stat(files.directory).st_mode) == 0o700
+        names = os.listdir(files.directory)
+        assert sorted(names) == [f"{KEY}.json", f"{KEY}.lock"]
+        modes = {stat.S_IMODE(os.stat(os.path.join(files.directory, name)).st_mode) for name in names}
+        assert modes == {0o600}
+
+    def test_a_save_leaves_nothing_else_behind(self, files):
+        for _ in range(3):
+            files.save(KEY, TOKEN)
+        assert os.listdir(files.directory) == [f"{KEY}.json"]
+
+    def test_a_save_that_fails_leaves_nothing_behind(self, files, monkeypatch):
+        files.save(KEY, TOKEN)
+        monkeypatch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="no"):
+            files.save(KEY, OTHER)
+        assert os.listdir(files.directory) == [f"{KEY}.json"]
+        assert files.load(KEY) == TOKEN
+
+    def test_removes_what_a_killed_writer_left_and_only_that(self, files):
+        files.save(KEY, TOKEN)
+        old, new, foreign = (
+            os.path.join(files.directory, name) for name in (f"{KEY}.1.tmp", f"{KEY}.2.tmp", "x.1.tmp")
+        )
+        for path in (old, new, foreign):
+            with open(path, "w"):
+                pass
+        for path in (old, foreign):
+            os.utime(path, (time.time() - 3600,) * 2)
+        files.save(KEY, OTHER)
+        assert not os.path.exists(old)
+        assert os.path.exists(new)
+        assert os.path.exists(foreign)
+
+    RECORD: typing.ClassVar = {"version": 1, "key": KEY, **TOKEN.to_record()}
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b"\xff\xfe\x00",
+            b"[" * 100_000,
+            json.dumps({**RECORD, "version": 2}).encode(),
+            json.dumps({**RECORD, "key": "fedcba"}).encode(),
+            json.dumps({**RECORD, "access_token": None}).encode(),
+            json.dumps({**RECORD, "access_token": "two\nlines"}).encode(),
+            json.dumps({**RECORD, "expires_at": "soon"}).encode(),
+            json.dumps({**RECORD, "expires_at": float("nan")}).encode(),
+            json.dumps({**RECORD, "expires_at": True}).encode(),
+            json.dumps({**RECORD, "expires_at": 10**400}).encode(),
+            json.dumps({**RECORD, "on_probation": 1}).encode(),
+            json.dumps({"version": 1, "key": KEY}).encode(),
+            json.dumps(RECORD).encode()[:-20],
+            json.dumps(RECORD).encode() + b" " * 1_000_000,
+        ],
+        ids=range(18),
+    )
+    def test_what_cannot_be_understood_is_a_miss_and_is_overwritten(self, files, content):
+        files.save(KEY, TOKEN)
+        with open(os.path.join(files.directory, f"{KEY}.json"), "wb") as file:
+            file.write(content)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+
+    @posix
+    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o777])
+    def test_a_file_that_is_open_to_others_is_not_believed(self, files, mode):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.chmod(path, mode)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+    @posix
+    @pytest.mark.parametrize("mode", [0o750, 0o705, 0o770, 0o1777])
+    def test_a_directory_that_is_open_to_others_is_not_used(self, files, mode):
+        files.save(KEY, TOKEN)
+        os.chmod(files.directory, mode)
+        for use in (lambda: files.load(KEY), lambda: files.save(KEY, OTHER), lambda: files.lock(KEY).__enter__()):
+            with pytest.raises(PermissionError, match="chmod 700"):
+                use()
+        assert stat.S_IMODE(os.stat(files.directory).st_mode) == mode
+
+    @posix
+    def test_what_belongs_to_another_account_is_not_believed(self, files, monkeypatch):
+        files.save(KEY, TOKEN)
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(PermissionError):
+            files.load(KEY)
+        monkeypatch.setattr(file_module, "_check_directory", lambda directory: None)
+        assert files.load(KEY) is None
+
+    @posix
+    def test_a_symbolic_link_is_not_followed(self, files, tmp_path):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.rename(path, tmp_path / "elsewhere")
+        os.symlink(tmp_path / "elsewhere", path)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+        assert json.loads((tmp_path / "elsewhere").read_text())["access_token"] == TOKEN.access_token
+
+    @posix
+    def test_a_directory_behind_a_symbolic_link_is_not_used(self, files, tmp_path):
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        os.symlink(tmp_path / "elsewhere", files.directory)
+        with pytest.raises(NotADirectoryError):
+            files.load(KEY)
+
+    @posix
+    def test_nothing_that_is_no_file_is_waited_for(self, files):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.unlink(path)
+        os.mkfifo(path, 0o600)
+        assert files.load(KEY) is None
+        os.unlink(path)
+        os.mkdir(path, 0o700)
+        assert files.load(KEY) is None
+        os.rmdir(path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            before = os.getcwd()
+            os.chdir(files.directory)  # a socket's path may not be long
+            try:
+                listener.bind(f"{KEY}.json")
+            finally:
+                os.chdir(before)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+
+    def test_makes_the_directories_that_are_missing(self, tmp_path):
+        store = FileStore(tmp_path / "a" / "b" / "c")
+        store.save(KEY, TOKEN)
+        assert store.load(KEY) == TOKEN
+
+    def test_stays_where_it_was_made(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        store = FileStore("cache")
+        monkeypatch.chdir("/")
+        assert store == FileStore(tmp_path / "cache")
+        assert hash(store) == hash(FileStore(tmp_path / "cache"))
+        assert store != FileStore(tmp_path)
+
+    def test_a_reader_that_has_the_file_open_is_waited_for(self, files, monkeypatch):
+        """As on Windows, where an open file cannot be replaced."""
+        busy, replace = [PermissionError(), PermissionError()], os.replace
+
+        def replace_when_free(source, target):
+            if busy:
+                raise busy.pop()
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", replace_when_free)
+        monkeypatch.setattr(file_module, "_POSIX", False)
+        files.save(KEY, TOKEN)
+        assert files.load(KEY) == TOKEN
+
+    @posix
+    def test_a_refused_replacement_is_not_tried_again_where_no_reader_can_be_the_reason(self, files, monkeypatch):
+        tries = []
+
+        def refuse(source, target):
+            tries.append(target)
+            raise PermissionError("no")
+
+        monkeypatch.setattr(os, "replace", refuse)
+        with pytest.raises(PermissionError):
+            files.save(KEY, TOKEN)
+        assert len(tries) == 1
+
+    def test_a_reader_that_stays_is_not_waited_for_for_ever(self, files, monkeypatch):
+        monkeypatch.setattr(os, "replace", lambda source, target: fail(error=PermissionError))
+        monkeypatch.setattr(file_module, "_POSIX", False)
+        with pytest.raises(PermissionError):
+            files.save(KEY, TOKEN)
+
+
+class TestOpening:
+    def test_the_users_own_directory(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert open_store("file") == FileStore(tmp_path / "xdg" / "aritma-session")
+
+    def test_memory(self):
+        assert isinstance(open_store("memory"), MemoryStore)
+
+    @pytest.mark.parametrize("make", [str, lambda path: path])
+    def test_a_directory(self, tmp_path, make):
+        assert open_store(make(tmp_path)) == FileStore(tmp_path / "aritma-session")
+
+    def test_a_directory_below_the_current_one_or_home(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert open_store("./tokens") == FileStore(tmp_path / "tokens" / "aritma-session")
+        assert open_store("~/tokens") == FileStore(tmp_path / "home" / "tokens" / "aritma-session")
+
+    def test_a_directory_that_others_may_enter_has_a_safe_one_in_it(self, tmp_path):
+        shared = tmp_path / "shared"
+        shared.mkdir(mode=0o777)
+        shared.chmod(0o777)
+        store = open_store(shared)
+        store.save(KEY, TOKEN)
+        assert store.load(KEY) == TOKEN
+
+    def test_a_store(self):
+        store = MemoryStore()
+        assert open_store(store) is store
+
+    @pytest.mark.parametrize("name", ["file", "memory", "tokens"])
+    def test_a_path_is_a_directory_whatever_its_name(self, tmp_path, monkeypatch, name):
+        monkeypatch.chdir(tmp_path)
+        assert open_store(pathlib.Path(name)) == FileStore(tmp_path / name / "aritma-session")
+
+    @pytest.mark.parametrize("wrong", ["flie", "", "redis://localhost", 3, object(), FileStore])
+    def test_anything_else_is_refused(self, wrong):
+        with pytest.raises(ValueError, match=r"store|directory"):
+            open_store(wrong)
+
+    @pytest.mark.parametrize("wrong", ["./tok\0ens", "/\0", pathlib.Path("tok\0ens")])
+    def test_a_path_with_a_nul_is_refused(self, wrong):
+        with pytest.raises(ValueError, match=r'is not "file", "memory" or a directory'):
+            open_store(wrong)
+
+    def test_a_path_of_bytes_is_refused(self):
+        class BytesPath:
+            def __fspath__(self):
+                return b"./tokens"
+
+        with pytest.raises(ValueError, match=r'is not "file", "memory" or a directory'):
+            open_store(BytesPath())
+
+    @pytest.mark.parametrize(
+        "wrong", ["redis://:secret@localhost/0", "client:secret@localhost", pathlib.Path("client:secret@localhost\0")]
+    )
+    def test_what_stands_before_an_at_sign_is_not_shown(self, wrong):
+        with pytest.raises(ValueError, match="localhost") as caught:
+            open_store(wrong)
+        assert "secret" not in str(caught.value)
+
+    def test_an_account_without_a_home_directory(self, monkeypatch, caplog):
+        monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda: "~/.cache")
+        with caplog.at_level(logging.WARNING):
+            assert isinstance(open_store("file"), MemoryStore)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "ARITMA_CACHE" in caplog.text
+
+
+def fail(*arguments, error=OSError):
+    raise error("no")
