@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auth import AritmaAuth
     from .environment import DEVELOPMENT, PRODUCTION, Environment
     from .exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
+    from .session import AritmaSession
     from .stores import MemoryStore, TokenStore
     from .stores.file import FileStore
     from .tokens import Token
@@ -17,6 +19,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DEVELOPMENT",
     "PRODUCTION",
+    "AritmaAuth",
+    "AritmaSession",
     "CredentialsRefused",
     "Environment",
     "FileStore",
@@ -32,6 +36,8 @@ __all__ = [
 _HOMES = {
     "DEVELOPMENT": "environment",
     "PRODUCTION": "environment",
+    "AritmaAuth": "auth",
+    "AritmaSession": "session",
     "CredentialsRefused": "exceptions",
     "Environment": "environment",
     "FileStore": "stores.file",

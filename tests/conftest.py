@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from aritma_session import AritmaSession
 from aritma_session.sandbox import Sandbox
 
 #: What the surroundings of a test run could say, and a test must not hear.
@@ -52,6 +53,13 @@ def environ(sandbox, cache, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return variables
+
+
+@pytest.fixture
+def session(environ, sandbox):
+    with AritmaSession() as session:
+        session.verify = sandbox.ca_bundle  # `send` looks at no variable
+        yield session
 
 
 @pytest.fixture

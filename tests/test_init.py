@@ -95,7 +95,7 @@ def test_what_is_heavy_is_not_imported(start, code):
     assert results([start(IMPORTED, code, *HEAVY)]) == [[]]
 
 
-@pytest.mark.parametrize("name", ["TokenError"])
+@pytest.mark.parametrize("name", ["AritmaAuth", "AritmaSession", "TokenError"])
 def test_what_needs_requests_imports_that_and_nothing_heavier(start, name):
     code = f"from aritma_session import {name}"
     assert results([start(IMPORTED, code, "requests", "oauthlib", "requests_oauthlib", "filelock")]) == [["requests"]]

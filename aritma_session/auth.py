@@ -1,0 +1,240 @@
+"""Attach the token where it belongs, and answer a 401 once."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+import weakref
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests import sessions
+from requests.auth import AuthBase
+
+from .endpoint import TokenEndpoint
+from .exceptions import TokenError
+from .grants import ClientCredentials
+from .replay import replay, replayable
+from .settings import Settings
+from .source import TokenSource
+
+if TYPE_CHECKING:
+    from .environment import Environment
+    from .stores import TokenStore
+    from .tokens import Token
+
+__all__ = ["AritmaAuth"]
+
+_SCHEME = "Bearer "
+
+#: How many of the tokens that were attached are known again when a late 401 comes back.
+_KNOWN = 32
+
+#: Seconds for which a host that refused a new token too is not given another on the strength of its next 401.
+_HOST_MEMORY = 30.0
+
+
+class AritmaAuth(AuthBase):
+    """Authorise requests to Aritma's APIs; serve as ``auth`` of any request or session.
+
+    A request to one of the environment's API hosts is given the token (RFC 6750, section 2.1), unless it has an
+    ``Authorization`` header already. If the answer is 401, the token is renewed and the request sent once more. Any
+    other request gets what requests gives it by itself: credentials from its URL or from ``.netrc``.
+
+    Keep the object for as long as requests are sent that it has prepared: they refer to it weakly, so that nothing
+    secret is within reach of a response.
+
+    :param client_id: the client's id; by default ``ARITMA_CLIENT_ID``.
+    :param client_secret: the client's secret; by default ``ARITMA_CLIENT_SECRET``, or the content of the file that
+        ``ARITMA_CLIENT_SECRET_FILE`` names.
+    :param environment: ``"production"`` (the default), ``"development"``, an
+        :class:`~aritma_session.Environment`, or an issuer's https URL.
+    :param scope: the scopes to ask for, as a string or an iterable; ``bankservice`` by default, and the server's own
+        default if empty.
+    :param tenant: the tenant, where there is one.
+    :param cache: ``"file"`` (the default), ``"memory"``, a directory, or a :class:`~aritma_session.TokenStore`.
+    :param api_hosts: further hosts that are given the token: ``host``, ``host:port`` or ``*.domain``.
+    :param token_timeout: seconds for a token request, as one number or as (connect, read); (10, 30) by default.
+    :raises ValueError: when a setting is missing or impossible.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        environment: str | Environment | None = None,
+        scope: str | Iterable[str] | None = None,
+        tenant: str | None = None,
+        cache: str | os.PathLike[str] | TokenStore | None = None,
+        api_hosts: str | Iterable[str] | None = None,
+        token_timeout: float | tuple[float, float] | None = None,
+    ) -> None:
+        settings = Settings.resolve(
+            client_id,
+            client_secret,
+            environment=environment,
+            scope=scope,
+            tenant=tenant,
+            cache=cache,
+            api_hosts=api_hosts,
+            token_timeout=token_timeout,
+        )
+        self._wire(settings)
+
+    def _wire(self, settings: Settings) -> None:
+        grant = ClientCredentials(settings.client_id, settings.client_secret, settings.scope)
+        place = settings.environment
+        self._settings = settings
+        self._endpoint = endpoint = TokenEndpoint(place.token_endpoint, settings.token_timeout)
+        self._source = TokenSource(lambda: endpoint.fetch(grant), settings.cache, _key(place, grant.identity))
+        self._hook = _Hook(self)
+        # Swapped whole, so that it can be read while another thread adds to it; the newest comes first.
+        self._attached: tuple[str, ...] = ()
+        self._stubborn: dict[str, tuple[str, float]] = {}  # host: the token that it refused last, and when
+        self._passed: weakref.WeakSet[requests.PreparedRequest] = weakref.WeakSet()
+
+    @property
+    def environment(self) -> Environment:
+        """Where tokens come from, and which hosts are given them."""
+        return self._settings.environment
+
+    def borrow(self, session: requests.Session) -> None:
+        """Send token requests as this session sends its own requests.
+
+        :param session: the session whose ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters are used, as
+            they are at the time of each token request. It is referred to weakly.
+        """
+        self._endpoint.borrow(session)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Authorise a request that is being prepared.
+
+        :raises TokenError: when a token is needed and none could be had.
+        """
+        if not self.environment.covers(request.url or ""):
+            return self._pass(request)
+        if "Authorization" not in request.headers:
+            self._attach(request, self._source.token().access_token)
+        return request
+
+    def note_passed(self, request: requests.PreparedRequest) -> None:
+        """Remember that a request to another host has no credentials of its sender's own."""
+        self._passed.add(request)
+
+    def prepared(self, request: requests.PreparedRequest) -> bool:
+        """Tell whether a request's credentials are this object's choice, and not its sender's own."""
+        return request in self._passed or self._sent_token(request) is not None
+
+    def _attach(self, request: requests.PreparedRequest, text: str) -> None:
+        request.headers["Authorization"] = _SCHEME + text
+        if text not in self._attached:
+            self._attached = (text, *self._attached[: _KNOWN - 1])
+        hooks = request.hooks.get("response", [])
+        if self._hook not in hooks:
+            # First, so that hooks of the user's see the final answer only; in new objects, since copies share the old
+            # ones.
+            request.hooks = {**request.hooks, "response": [self._hook, *hooks]}
+
+    def _pass(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Give a request what requests gives it where no ``auth`` is set; by the names that people patch."""
+        if "Authorization" not in request.headers:
+            self.note_passed(request)
+        lender = self._endpoint.lender
+        trust_env = lender.trust_env if lender is not None else True
+        request.prepare_auth(sessions.get_netrc_auth(request.url or "") if trust_env else None)
+        return request
+
+    def _sent_token(self, request: requests.PreparedRequest) -> str | None:
+        """Give the token that this object attached to a request, if it still carries one."""
+        header = request.headers.get("Authorization")
+        if self._hook not in request.hooks.get("response", ()) or not isinstance(header, str):
+            return None
+        text = header.removeprefix(_SCHEME)
+        return text if text in self._attached else None
+
+    def answer(self, response: requests.Response, **kwargs: Any) -> requests.Response:
+        """Look at an answer before anybody else does: note that the token was accepted, or renew it and try again."""
+        text = self._sent_token(response.request)
+        if text is None:
+            return response
+        if response.status_code != requests.codes.unauthorized:
+            self._note_accepted(response, text)
+            return response
+        host = urlsplit(response.request.url or "").netloc
+        if self._is_stubborn(host, text):
+            return response
+        fresh = self._renewed(response, text)
+        if fresh is None:
+            return response
+        final = replay(response, _SCHEME + fresh.access_token, **kwargs)
+        self._attached = (fresh.access_token, *self._attached[: _KNOWN - 1])
+        if final.status_code != requests.codes.unauthorized:
+            self._note_accepted(final, fresh.access_token)
+        elif fresh.on_probation:  # one that others had used for a while may have been revoked meanwhile
+            self._stubborn[host] = (fresh.access_token, time.monotonic())
+        return final
+
+    def _renewed(self, response: requests.Response, text: str) -> Token | None:
+        """Give the token to replay a refused request with; ``None`` where the 401 is the answer."""
+        repeatable = replayable(response.request)
+        try:
+            token = self._source.token(rejected=text)
+        except TokenError:
+            if not repeatable:
+                return None  # the caller is owed the 401; the token's own trouble stands in the log
+            response.close()
+            raise
+        return token if repeatable else None
+
+    def _note_accepted(self, response: requests.Response, text: str) -> None:
+        # A server in trouble, or a page that is not there, may never have looked at the token.
+        if response.ok or response.status_code == requests.codes.forbidden:
+            self._source.accept(text)
+            if self._stubborn:
+                self._stubborn.pop(urlsplit(response.request.url or "").netloc, None)
+
+    def _is_stubborn(self, host: str, text: str) -> bool:
+        """Tell whether this host has refused this very token after another: a newer one would not please it either."""
+        refused, at = self._stubborn.get(host, ("", 0.0))
+        return refused == text and time.monotonic() - at < _HOST_MEMORY
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._wire(state["settings"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AritmaAuth:
+        return copy.copy(self)  # settings are frozen, and the store is there to be shared
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._settings.client_id!r} at {self.environment.issuer}>"
+
+
+class _Hook:
+    """Stand among a request's hooks for the object that prepared it, which it does not keep alive or within reach."""
+
+    def __init__(self, auth: AritmaAuth | None = None) -> None:
+        self._auth = weakref.ref(auth) if auth is not None else None
+
+    def __call__(self, response: requests.Response, **kwargs: Any) -> requests.Response:
+        auth = self._auth() if self._auth is not None else None
+        return response if auth is None else auth.answer(response, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return self
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()  # a pickled request or response takes nobody's credentials along
+
+
+def _key(place: Environment, identity: tuple[str, ...]) -> str:
+    """Name the tokens that may be shared: those of the same client, for the same, from the same place."""
+    parts = json.dumps([place.issuer, place.tenant, *identity])
+    return hashlib.sha256(parts.encode()).hexdigest()[:40]

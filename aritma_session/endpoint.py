@@ -1,0 +1,89 @@
+"""The token endpoint: one request for a token, tried again where that may help."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from .exceptions import TokenEndpointUnavailable
+
+if TYPE_CHECKING:
+    import requests
+
+    from .grants import Grant
+    from .tokens import Token
+
+__all__ = ["TokenEndpoint"]
+
+_log = logging.getLogger("aritma_session")
+
+#: How often a token request is sent at the most, and the seconds before the second try; they double for the third.
+TRIES, BACKOFF = 3, 0.5
+
+#: Seconds that a ``Retry-After`` header (RFC 9110, section 10.2.3) may make a caller wait before the next try.
+LONGEST_RETRY_AFTER = 30.0
+
+
+class TokenEndpoint:
+    """Ask one token endpoint for tokens.
+
+    :param url: the token endpoint (RFC 6749, section 3.2), https.
+    :param timeout: seconds that a try may take to connect, and between two pieces of its answer, or for the whole of
+        its body.
+    """
+
+    def __init__(self, url: str, timeout: tuple[float, float]) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._lender: weakref.ref[requests.Session] | None = None  # weak: the session refers to us, through its auth
+
+    def borrow(self, session: requests.Session) -> None:
+        """Send token requests with this session's adapters, ``verify``, ``cert``, ``proxies`` and ``trust_env``."""
+        self._lender = weakref.ref(session)
+
+    @property
+    def lender(self) -> requests.Session | None:
+        """The session that token requests are sent like."""
+        return self._lender() if self._lender else None
+
+    def fetch(self, grant: Grant) -> Token:
+        """Ask for a token, up to three times where the endpoint cannot be reached or is in passing trouble.
+
+        :param grant: who asks, and for what.
+        :raises CredentialsRefused: when the client itself is refused; that is never tried again.
+        :raises TokenEndpointUnavailable: when no try was answered.
+        :raises TokenError: when the answer is of no use.
+        """
+        from .token_request import ask  # heavy: what it leans on is imported for the first token request
+
+        for tried in range(1, TRIES):
+            outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
+            if not isinstance(outcome, TokenEndpointUnavailable):
+                break
+            pause = _pause(outcome, tried)
+            _log.info("asking for a token again in %.1f s: %s", pause, outcome)
+            time.sleep(pause)
+        else:
+            outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
+        if isinstance(outcome, Exception):
+            # Raised here, and not where it happened: no frame of this traceback has a secret among its variables.
+            raise outcome
+        return outcome
+
+
+def _pause(error: TokenEndpointUnavailable, tried: int) -> float:
+    """Seconds until the next try: what the server asks for, within reason, or else a little more each time."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    stated = error.response.headers.get("Retry-After") if error.response is not None else None
+    if stated:
+        try:
+            return min(float(Retry().parse_retry_after(stated)), LONGEST_RETRY_AFTER)
+        except (InvalidHeader, ValueError, OverflowError):  # the latter two for numbers and dates beyond reason
+            _log.debug("a Retry-After header that says nothing: %.100r", stated)
+    # Not all processes of a machine at the same moment.
+    return BACKOFF * 2.0 ** (tried - 1) * random.uniform(1, 1.5)

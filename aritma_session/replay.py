@@ -1,0 +1,69 @@
+"""Send a request once more, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from typing import Any
+
+import requests
+from requests.exceptions import UnrewindableBodyError
+from requests.utils import rewind_body
+
+__all__ = ["replay", "replayable"]
+
+
+def replayable(request: requests.PreparedRequest) -> bool:
+    """Tell whether the body can be sent a second time: there is none, it is in memory, or it can be rewound.
+
+    The rest of a generator, or of a file that cannot seek, would arrive as an empty body, and might be answered with
+    200.
+    """
+    body: Any = request.body
+    if body is None or isinstance(body, (str, bytes, bytearray, memoryview)):
+        return True
+    return isinstance(_position(request), int) and hasattr(body, "seek")
+
+
+def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> requests.Response:
+    """Send the request of a refused response again, over the same adapter.
+
+    :param refused: the 401; it is kept in ``history``, and read to its end unless the caller asked for a
+        stream, so that its connection can be used again.
+    :param authorization: the new ``Authorization`` header.
+    :param kwargs: what the adapter was given the first time: ``stream``, ``timeout``, ``verify``, ``cert``,
+        ``proxies``.
+    :returns: the new response, whose ``elapsed`` counts both; or the refused one, untouched, where its request turns
+        out not to be repeatable.
+    """
+    request = refused.request.copy()
+    adapter = getattr(refused, "connection", None)
+    if adapter is None:  # a transport that says nothing of itself
+        return refused
+    try:
+        if _position(request) is not None:
+            rewind_body(request)
+    except (UnrewindableBodyError, ValueError):  # the latter for a file that was closed meanwhile
+        return refused
+    _drain(refused, stream=kwargs.get("stream", False))
+    request.headers["Authorization"] = authorization
+    started = time.perf_counter()
+    response: requests.Response = adapter.send(request, **kwargs)
+    response.elapsed = refused.elapsed + dt.timedelta(seconds=time.perf_counter() - started)
+    response.history.append(refused)
+    return response
+
+
+def _position(request: requests.PreparedRequest) -> object:
+    """Where the body began when the request was prepared; a number only where it could tell."""
+    return getattr(request, "_body_position", None)
+
+
+def _drain(response: requests.Response, *, stream: bool) -> None:
+    """Read what is left where the caller would have had it read anyway; a stream may be endless."""
+    if stream:
+        response.close()
+        return
+    with contextlib.closing(response), contextlib.suppress(requests.RequestException, RuntimeError):
+        response.content  # noqa: B018  # read for its effect: the connection goes back to the pool

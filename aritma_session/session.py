@@ -1,0 +1,105 @@
+"""``requests.Session`` with the right token on every request that goes to Aritma.
+
+What happens to one request, from the nearest to the farthest:
+
+1. **Warm memory.** ``Session.prepare_request`` calls :class:`~aritma_session.AritmaAuth`, which asks its token source:
+   one attribute read and one comparison, no lock. requests sends.
+2. **Cold process, warm cache.** Memory misses; under a lock for this process' threads the store is read, without its
+   lock.
+3. **Cold cache, many processes.** The store has nothing; whoever gets its lock looks again, fetches and saves. The
+   others look at the store between tries of the lock, and go on as soon as a good token is there.
+4. **401.** Our response hook comes first: the refused token is told to the source, which goes path 2 or 3 without it;
+   the body is rewound, the request sent again, and the user's hooks see the final answer only.
+5. **Expired.** As 3. One predicate rules all five: present, fresh, not a refused one.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from .auth import AritmaAuth
+
+if TYPE_CHECKING:
+    from .environment import Environment
+    from .stores import TokenStore
+
+__all__ = ["AritmaSession"]
+
+
+class AritmaSession(requests.Session):
+    """Be a :class:`requests.Session` that authorises itself at Aritma's APIs.
+
+    Requests to the API hosts of the environment carry an access token, which is fetched when it is first needed, shared
+    with all processes of this account, renewed before it expires, and renewed at once, with the request sent again,
+    when it is refused. All other requests are those of ``requests.Session``. What the caller says wins: a request with
+    ``auth=`` or an ``Authorization`` header of its own is left alone.
+
+    A session can be used by many threads, and be pickled, copied and forked; the copies share the cache. A pickle holds
+    the client secret.
+
+    The arguments are those of :class:`AritmaAuth`.
+
+    :raises ValueError: when a setting is missing or impossible. Sending raises :class:`TokenError`, a
+        :class:`requests.RequestException`, when no token can be had.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        environment: str | Environment | None = None,
+        scope: str | Iterable[str] | None = None,
+        tenant: str | None = None,
+        cache: str | os.PathLike[str] | TokenStore | None = None,
+        api_hosts: str | Iterable[str] | None = None,
+        token_timeout: float | tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        auth = AritmaAuth(
+            client_id,
+            client_secret,
+            environment=environment,
+            scope=scope,
+            tenant=tenant,
+            cache=cache,
+            api_hosts=api_hosts,
+            token_timeout=token_timeout,
+        )
+        auth.borrow(self)
+        self.auth = auth
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """Authorise a request that is redirected, hop by hop.
+
+        API hosts get the current token, other hosts what requests would give them.
+
+        :raises TokenError: when a token is needed and none could be had.
+        """
+        auth, before, url = self.auth, response.request, prepared_request.url or ""
+        if not isinstance(auth, AritmaAuth):
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # untyped in the stubs
+            return
+        ours, covered = auth.prepared(before), auth.environment.covers(url)
+        # The token goes no further than its host; the caller's own credentials go as far as requests lets them.
+        leaving = auth.environment.covers(before.url or "") if ours else False
+        if leaving or (covered and (ours or self.should_strip_auth(before.url, url))):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+        if ours and covered:
+            auth(prepared_request)
+        if ours and not covered:
+            auth.note_passed(prepared_request)
+        if not covered:  # an API host is never given what .netrc says
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what requests restores, and let the auth send its token requests as this session sends its own."""
+        super().__setstate__(state)  # type: ignore[misc]  # not in the stubs
+        if isinstance(self.auth, AritmaAuth):
+            self.auth = copy.copy(self.auth)  # its own, so that each of two copies sends token requests its own way
+            self.auth.borrow(self)

@@ -1,0 +1,198 @@
+"""One POST to the token endpoint through requests-oauthlib, which leaves nothing secret behind.
+
+Imported for the first token request, because requests-oauthlib and oauthlib cost more time than a warm process has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import re
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import requests
+import requests_oauthlib
+
+from .answers import read_answer
+from .exceptions import TokenEndpointUnavailable, TokenError
+from .redaction import Redactor, copy_response
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from oauthlib.oauth2 import Client
+    from requests.adapters import BaseAdapter
+
+    from .grants import Grant
+
+__all__ = ["ask"]
+
+#: Bytes; an answer is about 2 KiB.
+LARGEST_ANSWER = 64 * 1024
+
+#: True in the thread that makes a token request, for as long as it does.
+_requesting: contextvars.ContextVar[bool] = contextvars.ContextVar("aritma_session_requesting", default=False)
+
+#: Loggers that write form bodies, headers and tokens at DEBUG.
+_TALKATIVE = ("requests_oauthlib.oauth2_session", "oauthlib")
+
+
+def ask(url: str, grant: Grant, *, timeout: tuple[float, float], lender: requests.Session | None) -> Token | Exception:
+    """Send one token request.
+
+    :param url: the token endpoint, https.
+    :param grant: who asks, and for what.
+    :param timeout: seconds that it may take to connect, and between two pieces of the answer, or for its whole body.
+    :param lender: the session whose ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters are used.
+    :returns: the token; or the error, as a value, which so takes no traceback along in whose frames a secret stands. It
+        is a :class:`TokenError`, unless an adapter raised something that is no :class:`requests.RequestException`.
+    """
+    try:
+        redactor = Redactor(grant.secrets())
+        form: dict[str, Any] = {**grant.parameters(), "include_client_id": True}
+    except ValueError as error:
+        return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)")
+    started = time.time()
+    with _OAuth2Session(grant.oauth_client(), lender, timeout[1]) as session, _silence():
+        tokens: list[Token] = []
+
+        def check(response: requests.Response) -> requests.Response:
+            outcome = read_answer(response, started, redactor)
+            if isinstance(outcome, TokenError):
+                raise _Unusable(outcome)
+            tokens.append(outcome)
+            # What oauthlib needs to read, and nothing that it would raise for: another scope, an odd lifetime.
+            return copy_response(response, b'{"access_token": "checked", "token_type": "Bearer"}')
+
+        session.register_compliance_hook("access_token_response", check)
+        try:
+            session.fetch_token(url, timeout=timeout, **form)
+        except _Unusable as found:
+            return found.error
+        except requests.RequestException as error:
+            return _unreachable(url, error, redactor)
+        except OSError as error:  # as requests raises it for a file that `verify` or `cert` names
+            return TokenError(f"no token could be asked for at {url} ({redactor.line(error)}): {_CHECK_TLS}")
+        except Exception as error:  # noqa: BLE001  # an adapter's own, such as a mock's: the caller gets it as it is
+            return _without_frames(error)
+        return tokens[0]
+
+
+class _Unusable(Exception):
+    """Carry an error out of requests-oauthlib, whose frames hold the secret."""
+
+    def __init__(self, error: TokenError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class _OAuth2Session(requests_oauthlib.OAuth2Session):
+    """Make one token request, over the connections of the session that needs the token."""
+
+    def __init__(self, client: Client, lender: requests.Session | None, seconds: float) -> None:
+        super().__init__(client=client)
+        self._lender = lender
+        self._seconds = seconds
+        self.stream = True  # the hook reads the answer, and knows when to stop
+        self.hooks["response"].append(self._read)
+        if lender is not None:
+            self.verify, self.cert, self.trust_env = lender.verify, lender.cert, lender.trust_env
+            self.proxies = dict(lender.proxies)
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        return super().get_adapter(url) if self._lender is None else self._lender.get_adapter(url)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        # A `send` that was put on the session object itself is its way out, as in requests_mock.Mocker(session=...).
+        patched = vars(self._lender).get("send") if self._lender is not None else None
+        send = super().send if patched is None else patched
+        try:
+            response: requests.Response = send(request, **{**kwargs, "allow_redirects": False})
+        except BaseException:
+            # An exception refers to its request, and whoever catches it may write that down.
+            request.body, request.hooks = None, {"response": []}
+            raise
+        return response
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002  # there is no target
+        return None  # whoever answers 307 would have the secret posted to another host
+
+    def _read(self, response: requests.Response, **_: Any) -> requests.Response:
+        """Read the answer, however slowly it comes and however long it is, within bounds."""
+        deadline = time.monotonic() + self._seconds
+        content = bytearray()
+        with contextlib.closing(response):
+            for piece in response.iter_content(1):  # a larger piece would be waited for until it is full
+                content += piece
+                if len(content) > LARGEST_ANSWER:
+                    raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
+                if time.monotonic() > deadline:
+                    raise requests.ReadTimeout(f"the answer took more than {self._seconds:g} s to arrive")
+        stated = response.headers.get("Content-Length", "")
+        if "Content-Encoding" not in response.headers and stated.isdecimal() and len(content) < int(stated):
+            raise requests.exceptions.ChunkedEncodingError("the answer broke off")  # urllib3 1.26 does not say so
+        return copy_response(response, _in_utf_8(bytes(content)))
+
+
+def _in_utf_8(content: bytes) -> bytes:
+    """Give the content as it is, if it is UTF-8; else it is some page of a proxy's, and read as Latin-1."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return content.decode("latin-1").encode()
+    return content
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep this token request out of the logs of the libraries that would write it down, secret, token and all."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_not_ours)  # each time: another library may have removed it
+    before = _requesting.set(True)
+    try:
+        yield
+    finally:
+        _requesting.reset(before)
+
+
+def _not_ours(_: logging.LogRecord) -> bool:
+    return not _requesting.get()
+
+
+def _unreachable(url: str, error: requests.RequestException, redactor: Redactor) -> TokenError:
+    """Say why there was no answer; the error that is given as the cause has no request, connection or traceback."""
+    whole = str(error)
+    # What urllib3 gave up for says more, in fewer words, than that it did; release 1.26 puts an object before it.
+    reason = str(getattr(error.args[0], "reason", error) if error.args else error)
+    said = redactor.line(re.sub(r"\A<[^>]*>: ", "", reason))
+    kind = next(base for base in type(error).__mro__ if base.__module__ == requests.exceptions.__name__)
+    if isinstance(error, requests.exceptions.SSLError) and "EOF" not in whole:  # the end of a connection is no verdict
+        found = TokenError(f"Aritma ID at {url} could not prove who it is ({said}): {_CHECK_TLS}")
+    elif isinstance(error, _PASSING):
+        advice = "check the network, proxies and token_timeout (ARITMA_TOKEN_TIMEOUT), or try again later"
+        found = TokenEndpointUnavailable(f"Aritma ID at {url} could not be reached ({said}): {advice}")
+    else:
+        found = TokenError(f"no token could be asked for at {url} ({said}): check environment (ARITMA_ENVIRONMENT)")
+    found.__cause__ = kind(redactor.line(whole))
+    return found
+
+
+_CHECK_TLS = "check verify and cert (or REQUESTS_CA_BUNDLE), and who stands between you and it"
+
+_PASSING = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.RetryError,
+)
+
+
+def _without_frames(error: Exception) -> Exception:
+    links: list[BaseException | None] = [error]
+    for link in links:
+        if link is not None:
+            link.__traceback__ = None
+            links += (other for other in (link.__cause__, link.__context__) if other not in links)
+    return error

@@ -1,0 +1,234 @@
+"""How a 401 is answered: over TLS, against a server that counts."""
+
+from __future__ import annotations
+
+import io
+import json
+import typing
+
+import pytest
+import requests
+import urllib3
+
+from aritma_session import AritmaSession, TokenError
+from aritma_session import auth as auth_module
+from aritma_session.sandbox import Answer
+
+from helpers import sent_authorization
+
+
+class Oddity(io.BytesIO):
+    """A file that can be read once."""
+
+    seekable = False
+
+    def seek(self, *arguments):
+        raise OSError("no way back")
+
+
+class TestReplay:
+    @pytest.fixture
+    def revoked(self, session, sandbox, echo):
+        """A session whose token has just been revoked."""
+        session.get(echo)
+        sandbox.revoke_all()
+        sandbox.reset_counts()
+        return session
+
+    def test_a_refused_call_is_sent_once_more_with_a_new_token(self, revoked, sandbox, echo):
+        response = revoked.get(echo)
+        assert response.status_code == 200
+        assert [old.status_code for old in response.history] == [401]
+        assert response.history[0].json()
+        assert response.elapsed > response.history[0].elapsed
+        assert len(set(sent_authorization(sandbox))) == 2
+        assert sandbox.counts.token_requests == 1
+
+    def test_hooks_see_the_final_answer_only(self, revoked, echo):
+        seen = []
+        revoked.hooks["response"].append(lambda response, **kwargs: seen.append(response.status_code))
+        revoked.hooks["response"].append(lambda response, **kwargs: response.raise_for_status())
+        revoked.get(echo)
+        assert seen == [200]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"data": {"a": "b"}},
+            {"data": b"bytes"},
+            {"data": "text"},
+            {"data": bytearray(b"array")},
+            {"json": {"a": 1}},
+            {"files": {"file": ("name.txt", b"content")}},
+        ],
+        ids=lambda body: next(iter(body)),
+    )
+    def test_the_body_arrives_whole(self, revoked, echo, body):
+        first, second = (revoked.post(echo, **body), revoked.post(echo, **body))
+        assert first.history
+        assert not second.history
+        assert first.json()["body_length"] == second.json()["body_length"] > 0
+
+    def test_a_file_is_rewound_to_where_it_stood(self, revoked, sandbox, echo, tmp_path):
+        path = tmp_path / "payments.xml"
+        path.write_bytes(b"<!-- skipped -->" + b"<payment/>" * 10_000)
+        with open(path, "rb") as file:
+            file.seek(16)
+            response = revoked.put(echo, data=file)
+        assert response.history
+        assert response.json()["body"] == "<payment/>" * 10_000
+
+    @pytest.mark.parametrize(
+        "make", [lambda: iter([b"a", b"b"]), lambda: (part for part in [b"a"]), lambda: Oddity(b"once")]
+    )
+    def test_what_cannot_be_sent_again_is_not_and_the_next_call_has_a_new_token(self, revoked, sandbox, echo, make):
+        response = revoked.post(echo, data=make())
+        assert response.status_code == 401
+        assert response.json()
+        assert sandbox.counts.calls == 1
+        assert revoked.post(echo, data=make()).status_code == 200
+        assert sandbox.counts.token_requests == 1
+
+    def test_what_cannot_be_sent_again_gets_its_401_even_where_there_is_no_token(self, revoked, sandbox, echo):
+        sandbox.fail_token_requests(Answer.error(400, "invalid_request"))
+        assert revoked.post(echo, data=iter([b"a"])).status_code == 401
+
+    def test_a_file_that_was_closed_meanwhile_is_not_sent_again(self, revoked, echo, tmp_path):
+        class Closing(io.BytesIO):
+            def read(self, *arguments):
+                data = super().read(*arguments)
+                if not data:
+                    self.close()
+                return data
+
+        assert revoked.post(echo, data=Closing(b"data")).status_code == 401
+
+    def test_an_idempotency_key_stays_the_same(self, revoked, sandbox):
+        response = revoked.post(
+            f"{sandbox.api_url}/payments", json={"amount": "1.00"}, headers={"Idempotency-Key": "0f8c"}
+        )
+        assert response.status_code == 201
+        keys = [request.headers.get("idempotency-key") for request in sandbox.requests if request.kind == "api"]
+        assert keys == ["0f8c", "0f8c"]
+
+    def test_a_streamed_answer_is_still_a_stream(self, revoked, echo):
+        with revoked.get(echo, stream=True) as response:
+            assert response.history
+            assert not response._content_consumed
+            assert json.loads(b"".join(response.iter_content(7)))["path"] == "/api/v3/echo"
+
+    def test_a_stream_that_is_refused_is_not_read(self, revoked, echo):
+        """It may be endless."""
+        read = []
+
+        class Watching(requests.adapters.HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                if response.status_code == 401:
+                    response.raw.stream = lambda *arguments, **kwargs: read.append(1) or iter(())
+                return response
+
+        revoked.mount("https://", Watching())
+        with revoked.get(echo, stream=True) as response:
+            assert response.json()["path"] == "/api/v3/echo"
+        assert [old.status_code for old in response.history] == [401]
+        assert read == []
+
+    def test_it_uses_the_same_connection_and_arguments(self, revoked, echo):
+        class Recording(requests.adapters.HTTPAdapter):
+            calls: typing.ClassVar = []
+
+            def send(self, request, **kwargs):
+                self.calls.append(kwargs)
+                return super().send(request, **kwargs)
+
+        revoked.mount("https://", Recording())
+        revoked.get(echo, timeout=7, stream=True).close()
+        first, token, second = Recording.calls
+        assert first == second
+        assert first["timeout"] == 7
+        assert token["timeout"] == (10.0, 30.0)
+
+    def test_401_for_ever_is_handed_over_after_one_replay(self, session, sandbox, echo):
+        sandbox.refuse_all = True
+        response = session.get(echo)
+        assert response.status_code == 401
+        assert [old.status_code for old in response.history] == [401]
+        for _ in range(5):
+            response = session.get(echo)
+            assert response.status_code == 401
+            assert response.history == []
+        assert sandbox.counts.token_requests == 2
+
+    def test_an_api_that_refuses_alone_does_not_cost_a_token_each_call(self, environ, sandbox, monkeypatch):
+        """One host accepts the token, so that its probation ends; the other would have none of any token."""
+        other = sandbox.other_host.removeprefix("https://")
+        with AritmaSession(api_hosts=other) as session:
+            refuses = f"{sandbox.other_host}/api/v3/status/401"
+            accepts = f"{sandbox.api_url}/echo"
+            for _ in range(5):
+                assert session.get(refuses).status_code == 401
+                assert session.get(accepts).status_code == 200
+            assert sandbox.counts.token_requests == 2
+            monkeypatch.setattr(auth_module, "_HOST_MEMORY", 0.0)
+            assert session.get(refuses).status_code == 401
+            assert sandbox.counts.token_requests == 3
+
+    def test_a_token_of_another_process_that_was_revoked_too_is_replaced_by_the_next_call(self, environ, sandbox, echo):
+        with AritmaSession() as idle, AritmaSession() as busy:
+            idle.get(echo)
+            sandbox.revoke_all()
+            assert busy.get(echo).status_code == 200
+            sandbox.revoke_all()
+            assert idle.get(echo).status_code == 401  # one replay at the most, and the cache's token was spent on it
+            assert idle.get(echo).status_code == 200
+        assert sandbox.counts.token_requests == 3
+
+    def test_an_api_that_accepts_the_token_again_has_it_renewed_again(self, session, sandbox, echo):
+        session.get(f"{sandbox.api_url}/status/401")
+        assert session.get(echo).status_code == 200
+        sandbox.revoke_all()
+        assert session.get(echo).status_code == 200
+        assert sandbox.counts.token_requests == 3
+
+    def test_403_is_no_reason_to_renew(self, session, sandbox, echo):
+        sandbox.forbid_all = True
+        assert session.get(echo).status_code == 403
+        assert sandbox.counts.token_requests == 1
+
+    @pytest.mark.parametrize(("status", "accepted"), [(200, True), (403, True), (404, False), (503, False)])
+    def test_an_answer_tells_whether_the_token_was_accepted(self, revoked, sandbox, status, accepted):
+        revoked.get(f"{sandbox.api_url}/status/{status}")
+        sandbox.revoke_all()
+        response = revoked.get(f"{sandbox.api_url}/echo")
+        assert response.status_code == (200 if accepted else 401)
+
+    def test_an_error_of_the_renewal_reaches_the_caller(self, revoked, sandbox, echo):
+        sandbox.fail_token_requests(Answer.error(400, "invalid_scope"))
+        with pytest.raises(TokenError, match="invalid_scope"):
+            revoked.get(echo)
+
+    def test_a_transport_that_does_not_say_what_it_is_gets_no_replay(self, revoked, echo):
+        class Anonymous(requests.adapters.HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                del response.connection
+                return response
+
+        revoked.mount("https://", Anonymous())
+        assert revoked.get(echo).status_code == 401
+        assert revoked.get(echo).status_code == 200
+
+    def test_a_401_whose_body_breaks_off_is_answered_all_the_same(self, revoked, echo):
+        def broken_off(*arguments, **kwargs):
+            raise urllib3.exceptions.ProtocolError("the rest is missing")
+
+        class Breaking(requests.adapters.HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                if response.status_code == 401:
+                    response.raw.stream = broken_off
+                return response
+
+        revoked.mount("https://", Breaking())
+        assert revoked.get(echo).status_code == 200

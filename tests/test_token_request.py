@@ -1,0 +1,826 @@
+"""What a token request is made of, how it is sent, and that it leaves nothing secret behind."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import gc
+import gzip
+import io
+import json
+import logging
+import selectors
+import socket
+import threading
+import time
+import traceback
+import types
+
+import pytest
+import requests
+import requests_mock
+import requests_oauthlib
+from oauthlib.oauth2 import BackendApplicationClient
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+import aritma_session.endpoint
+from aritma_session.credentials import Secret
+from aritma_session.endpoint import TokenEndpoint
+from aritma_session.exceptions import TokenEndpointUnavailable, TokenError
+from aritma_session.grants import ClientCredentials
+from aritma_session.sandbox import Answer
+from aritma_session.token_request import LARGEST_ANSWER, ask
+from aritma_session.tokens import Token
+
+MOCKED = "https://id.example/connect/token"
+TALKATIVE = "requests_oauthlib.oauth2_session"
+
+
+@pytest.fixture
+def lender(sandbox):
+    with requests.Session() as session:
+        session.verify = sandbox.ca_bundle
+        yield session
+
+
+@pytest.fixture
+def grant(sandbox):
+    return ClientCredentials(sandbox.client_id, Secret(sandbox.client_secret), ("bankservice",))
+
+
+@pytest.fixture
+def fetch(sandbox, lender, grant):
+    """Ask for a token as the lender would, with answers prepared."""
+
+    def fetch(*answers, url=sandbox.token_endpoint, timeout=(5, 5), grant=grant):
+        sandbox.fail_token_requests(*answers)
+        endpoint = TokenEndpoint(url, timeout)
+        endpoint.borrow(lender)
+        return endpoint.fetch(grant)
+
+    return fetch
+
+
+@pytest.fixture
+def failure(fetch):
+    """Ask for a token in vain: the error."""
+
+    def failure(*answers, **kwargs):
+        with pytest.raises(requests.RequestException) as caught:
+            fetch(*answers, **kwargs)
+        return caught.value
+
+    return failure
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch):
+    made = []
+    monkeypatch.setattr(aritma_session.endpoint.time, "sleep", made.append)
+    return made
+
+
+@pytest.fixture
+def one_try(monkeypatch):
+    monkeypatch.setattr(aritma_session.endpoint, "TRIES", 1)
+
+
+@pytest.fixture
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Noting(HTTPAdapter):
+    """Note what is sent, and send it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.sent, self.times = [], []
+
+    def send(self, request, **kwargs):
+        self.sent.append((request, kwargs))
+        self.times.append(time.time())
+        return super().send(request, **{**kwargs, "cert": None})
+
+
+class Failing(HTTPAdapter):
+    """Fail as told."""
+
+    def __init__(self, fail):
+        super().__init__()
+        self.fail = fail
+        self.sent = 0
+
+    def send(self, request, **kwargs):
+        self.sent += 1
+        raise self.fail(request)
+
+
+@pytest.fixture
+def noting(lender):
+    adapter = Noting()
+    lender.mount("https://", adapter)
+    return adapter
+
+
+class TestWhatIsSent:
+    def test_is_a_form_post_without_credentials_in_the_header(self, sandbox, fetch):
+        fetch()
+        [request] = sandbox.requests
+        assert (request.method, request.path, request.query) == ("POST", "/connect/token", "")
+        assert dict(request.headers) == {
+            "host": sandbox.issuer.removeprefix("https://"),
+            "user-agent": requests.utils.default_user_agent(),
+            "accept-encoding": requests.utils.default_headers()["Accept-Encoding"],
+            "accept": "application/json",
+            "connection": "keep-alive",
+            "content-type": "application/x-www-form-urlencoded",
+            "content-length": str(len(request.body)),
+        }
+
+    def test_has_nothing_of_what_the_lender_sends_with_its_own_requests(self, sandbox, fetch, lender):
+        fetch()
+        seen = []
+        lender.headers.update({"X-Own": "1", "Authorization": "Bearer own", "User-Agent": "own", "Accept": "text/own"})
+        lender.params, lender.auth = {"own": "1"}, ("own", "password")
+        lender.cookies.set("own", "1")
+        lender.hooks["response"].append(lambda response, **kwargs: seen.append(response))
+        lender.stream, lender.max_redirects = True, 0
+        fetch()
+        plain, loaded = sandbox.requests
+        assert loaded == plain
+        assert seen == []
+
+    @pytest.mark.parametrize("host", ["machine localhost", "default"])
+    def test_has_nothing_of_netrc(self, sandbox, fetch, tmp_path, monkeypatch, host):
+        netrc = tmp_path / "netrc"
+        netrc.write_text(f"{host} login own password own\n", encoding="utf-8")
+        monkeypatch.setenv("NETRC", str(netrc))
+        fetch()
+        [request] = sandbox.requests
+        assert "authorization" not in request.headers
+
+    def test_changes_nothing_of_the_lenders(self, fetch, failure, lender):
+        before = {name: repr(getattr(lender, name)) for name in lender.__attrs__}
+        fetch()
+        failure(Answer.error(400, "invalid_grant"))
+        failure(Answer(400, headers={"Set-Cookie": "id=1; Path=/"}))
+        assert {name: repr(getattr(lender, name)) for name in lender.__attrs__} == before
+        assert "send" not in vars(lender)
+
+    def test_goes_to_a_tenants_endpoint_too(self, sandbox, fetch):
+        assert isinstance(fetch(url=f"{sandbox.issuer}/tenant/connect/token"), Token)
+        assert sandbox.requests[0].path == "/tenant/connect/token"
+
+    def test_is_sent_after_the_token_has_begun_to_age(self, fetch, noting):
+        before = time.time()
+        token = fetch(Answer.token(expires_in=60))
+        assert before <= token.obtained_at <= noting.times[0]
+        assert token.expires_at == token.obtained_at + 60
+
+
+class TestLenderSettings:
+    def test_timeout_is_the_endpoints_own(self, fetch, noting):
+        fetch(timeout=(3.5, 4.5))
+        [(_, kwargs)] = noting.sent
+        assert kwargs["timeout"] == (3.5, 4.5)
+
+    def test_verify_is_the_lenders(self, sandbox, fetch, lender, noting):
+        fetch()
+        assert noting.sent[0][1]["verify"] == sandbox.ca_bundle
+
+    @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+    def test_verify_may_be_off(self, fetch, lender, noting):
+        lender.verify = False
+        assert isinstance(fetch(), Token)
+        assert noting.sent[0][1]["verify"] is False
+
+    def test_verify_is_on_where_the_lender_says_nothing(self, sandbox, failure, lender):
+        lender.verify = True
+        assert "CERTIFICATE_VERIFY_FAILED" in str(failure())
+        assert sandbox.counts.token_requests == 0
+
+    @pytest.mark.parametrize("cert", [None, "client.pem", ("client.pem", "client.key")])
+    def test_cert_is_the_lenders(self, fetch, lender, noting, cert):
+        lender.cert = cert
+        fetch()
+        assert noting.sent[0][1]["cert"] == cert
+
+    def test_adapters_are_the_lenders(self, fetch, noting):
+        fetch()
+        [(request, _)] = noting.sent
+        assert request.url.endswith("/connect/token")
+
+    def test_the_longest_prefix_decides_on_the_adapter(self, sandbox, fetch, lender, noting):
+        nearer = Noting()
+        lender.mount(sandbox.issuer, nearer)
+        fetch()
+        assert (len(noting.sent), len(nearer.sent)) == (0, 1)
+
+    def test_an_adapter_that_is_mounted_later_is_used_from_then_on(self, sandbox, lender, grant):
+        endpoint = TokenEndpoint(sandbox.token_endpoint, (5, 5))
+        endpoint.borrow(lender)
+        endpoint.fetch(grant)
+        later = Noting()
+        lender.mount("https://", later)
+        endpoint.fetch(grant)
+        assert len(later.sent) == 1
+
+    def test_connections_are_the_lenders(self, sandbox, fetch, lender, noting):
+        lender.get(f"{sandbox.issuer}/.well-known/openid-configuration")
+        fetch()
+        fetch()
+        pools = noting.poolmanager.pools
+        assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # not a dictionary
+
+    def test_without_any_adapter_that_fits_it_is_an_error_that_says_so(self, failure, lender):
+        lender.adapters.clear()
+        error = failure()
+        assert type(error) is TokenError
+        assert "No connection adapters" in str(error)
+        assert "ARITMA_ENVIRONMENT" in str(error)
+        assert type(error.__cause__) is requests.exceptions.InvalidSchema
+
+    def test_the_environment_is_heard_where_the_lender_hears_it(self, sandbox, fetch, lender, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", sandbox.ca_bundle)
+        lender.verify = True
+        assert isinstance(fetch(), Token)
+
+    def test_the_environment_is_not_heard_where_the_lender_does_not(self, sandbox, failure, lender, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", sandbox.ca_bundle)
+        lender.verify, lender.trust_env = True, False
+        assert "CERTIFICATE_VERIFY_FAILED" in str(failure())
+
+
+class Proxy:
+    """Relay TLS connections, and note where to (RFC 9110, section 9.3.6)."""
+
+    def __init__(self):
+        self.targets = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                with client, contextlib.suppress(OSError):
+                    self._relay(client)
+
+    def _relay(self, client):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = client.recv(4096)
+            if not piece:
+                return  # nobody speaks: the proxy ends
+            head += piece
+        method, target, _ = head.decode("latin-1").split(" ", 2)
+        self.targets.append((method, target))
+        with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with selectors.DefaultSelector() as selector:
+                selector.register(client, selectors.EVENT_READ, server)
+                selector.register(server, selectors.EVENT_READ, client)
+                while True:
+                    for key, _ in selector.select():
+                        data = key.fileobj.recv(65536)
+                        if not data:
+                            return
+                        key.data.sendall(data)
+
+    def stop(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def proxy(lender):
+    proxy = Proxy()
+    yield proxy
+    lender.close()
+    proxy.stop()
+
+
+class TestProxies:
+    def test_of_the_lender_are_used(self, sandbox, fetch, lender, proxy):
+        lender.proxies = {"https": proxy.url}
+        assert isinstance(fetch(), Token)
+        assert proxy.targets == [("CONNECT", sandbox.issuer.removeprefix("https://"))]
+
+    def test_of_the_environment_are_used(self, sandbox, fetch, proxy, monkeypatch):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        assert isinstance(fetch(), Token)
+        assert proxy.targets == [("CONNECT", sandbox.issuer.removeprefix("https://"))]
+
+    def test_of_the_environment_are_not_used_where_the_lender_does_not_hear_it(self, fetch, lender, proxy, monkeypatch):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        lender.trust_env = False
+        assert isinstance(fetch(), Token)
+        assert proxy.targets == []
+
+    def test_that_are_closed_make_the_endpoint_unavailable(self, failure, lender, closed_port):
+        lender.proxies = {"https": f"http://user:proxy-password@127.0.0.1:{closed_port}"}
+        error = failure()
+        assert type(error) is TokenEndpointUnavailable
+        assert "proxies" in str(error)
+        assert type(error.__cause__) is requests.exceptions.ProxyError
+        assert_secretless(error, "proxy-password")
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    @pytest.mark.parametrize("adapter", [HTTPAdapter, Noting, lambda: HTTPAdapter(max_retries=Retry(3, redirect=3))])
+    def test_are_followed_nowhere(self, sandbox, failure, lender, status, adapter):
+        lender.mount("https://", adapter())
+        failure(Answer.redirect(f"{sandbox.other_host}/connect/token", status))
+        [request] = sandbox.requests
+        assert request.host == sandbox.issuer.removeprefix("https://")
+
+    def test_are_not_followed_where_send_is_replaced_on_the_lender(self, sandbox, failure, lender, monkeypatch):
+        sent = []
+        send = lender.send
+        monkeypatch.setattr(lender, "send", lambda request, **kwargs: (sent.append(kwargs), send(request, **kwargs))[1])
+        failure(Answer.redirect(f"{sandbox.other_host}/connect/token"))
+        assert [kwargs["allow_redirects"] for kwargs in sent] == [False]
+        assert len(sandbox.requests) == 1
+
+
+class TestBounds:
+    @pytest.fixture
+    def largest(self, monkeypatch):
+        """Lower the bound, because an answer is read byte by byte."""
+        largest = 2000
+        assert largest < LARGEST_ANSWER
+        monkeypatch.setattr("aritma_session.token_request.LARGEST_ANSWER", largest)
+        return largest
+
+    def test_an_answer_of_the_largest_size_is_read(self, fetch, largest):
+        body = json.dumps({"access_token": "t"}).encode()
+        assert fetch(Answer(200, body.ljust(largest))).access_token == "t"
+
+    def test_a_larger_answer_is_an_error_that_says_so(self, sandbox, failure, largest):
+        error = failure(Answer(200, f'{{"access_token": "{TOKEN}"}}'.encode().ljust(largest + 1)))
+        assert type(error) is TokenError
+        assert f"{largest} bytes" in str(error)
+        assert sandbox.counts.token_requests == 1
+        assert_secretless(error, "eyJ")
+
+    def test_a_small_answer_that_unpacks_to_a_large_one_is_such_an_error_too(self, failure, largest):
+        error = failure(Answer(200, gzip.compress(b" " * 1_000_000), {"Content-Encoding": "gzip"}))
+        assert f"{largest} bytes" in str(error)
+
+    def test_an_answer_that_cannot_be_unpacked_is_a_token_error(self, failure):
+        error = failure(Answer(200, b"no gzip", {"Content-Encoding": "gzip"}))
+        assert type(error) is TokenError
+        assert type(error.__cause__) is requests.exceptions.ContentDecodingError
+
+    def test_an_answer_that_trickles_is_given_up(self, failure, one_try):
+        error = failure(Answer.trickle(0.001), timeout=(5, 0.4))
+        assert type(error) is TokenEndpointUnavailable
+        assert "0.4 s" in str(error)
+        assert "ARITMA_TOKEN_TIMEOUT" in str(error)
+        assert type(error.__cause__) is requests.ReadTimeout
+        assert_secretless(error, "eyJ")
+
+    def test_an_answer_that_does_not_come_is_given_up(self, sandbox, failure, one_try):
+        sandbox.token_delay = 0.3
+        error = failure(timeout=(5, 0.1))
+        assert type(error) is TokenEndpointUnavailable
+        assert type(error.__cause__) in {requests.ReadTimeout, requests.ConnectionError}
+
+
+class Own(requests.ConnectTimeout):
+    """An error of the user's own, which cannot be made of a message alone."""
+
+    def __init__(self, host, port, **kwargs):
+        super().__init__(f"{host}:{port}", **kwargs)
+
+
+class TestUnreachable:
+    @pytest.mark.parametrize(
+        ("raised", "cause"),
+        [
+            (lambda request: requests.ConnectionError("down", request=request), requests.ConnectionError),
+            (lambda request: requests.ConnectTimeout("slow", request=request), requests.ConnectTimeout),
+            (lambda request: requests.ReadTimeout("slow", request=request), requests.ReadTimeout),
+            (lambda request: requests.Timeout("slow"), requests.Timeout),
+            (lambda request: requests.exceptions.ProxyError("407"), requests.exceptions.ProxyError),
+            (lambda request: requests.exceptions.SSLError("EOF"), requests.exceptions.SSLError),
+            (lambda request: requests.exceptions.ChunkedEncodingError("cut"), requests.exceptions.ChunkedEncodingError),
+            (lambda request: Own("host", 1, request=request), requests.ConnectTimeout),
+        ],
+        ids=lambda value: getattr(value, "__name__", None),
+    )
+    def test_is_unavailable_because_of_an_error_of_requests(self, failure, lender, raised, cause):
+        adapter = Failing(raised)
+        lender.mount("https://", adapter)
+        error = failure()
+        assert type(error) is TokenEndpointUnavailable
+        assert "could not be reached" in str(error)
+        assert "ARITMA_TOKEN_TIMEOUT" in str(error)
+        assert adapter.sent == 3
+        assert type(error.__cause__) is cause
+
+    @pytest.mark.parametrize(
+        "raised",
+        [
+            lambda request: requests.exceptions.InvalidURL("no"),
+            lambda request: requests.exceptions.InvalidHeader("no", request=request),
+            lambda request: requests.RequestException("no", request=request),
+        ],
+    )
+    def test_is_a_plain_token_error_where_another_try_would_not_help(self, failure, lender, raised):
+        adapter = Failing(raised)
+        lender.mount("https://", adapter)
+        error = failure()
+        assert type(error) is TokenError
+        assert "ARITMA_ENVIRONMENT" in str(error)
+        assert adapter.sent == 1
+
+    def test_has_a_cause_that_holds_nothing_but_a_message(self, failure, lender, closed_port):
+        cause = failure(url=f"https://127.0.0.1:{closed_port}/connect/token").__cause__
+        assert isinstance(cause, requests.ConnectionError)
+        assert (cause.request, cause.response) == (None, None)
+        assert (cause.__traceback__, cause.__cause__, cause.__context__) == (None, None, None)
+        assert [type(argument) for argument in cause.args] == [str]
+        assert str(closed_port) in str(cause)
+
+    def test_has_no_response_and_no_request(self, failure, closed_port):
+        error = failure(url=f"https://127.0.0.1:{closed_port}/connect/token")
+        assert (error.response, error.request, error.error) == (None, None, None)
+        assert error.__suppress_context__
+
+    def test_hides_a_secret_that_the_error_tells(self, failure, lender, sandbox):
+        lender.mount("https://", Failing(lambda request: requests.ConnectionError(f"{request.body}\n", request)))
+        error = failure()
+        assert "client_secret=***" in str(error)
+        assert str(error).isprintable()
+        assert_secretless(error, sandbox.client_secret)
+
+    def test_is_unavailable_where_the_lenders_own_retries_end_in_trouble(self, failure, lender):
+        retries = Retry(1, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
+        lender.mount("https://", HTTPAdapter(max_retries=retries))
+        assert type(failure(*[Answer.error(503)] * 6)) is TokenEndpointUnavailable
+
+
+class TestCertificates:
+    def test_that_fail_are_not_tried_again_and_the_error_says_what_to_check(self, sandbox, failure, lender, pauses):
+        lender.verify = True
+        error = failure()
+        assert type(error) is TokenError
+        assert "could not prove who it is" in str(error)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+        assert "REQUESTS_CA_BUNDLE" in str(error)
+        assert type(error.__cause__) is requests.exceptions.SSLError
+        assert pauses == []
+        assert sandbox.counts.token_requests == 0
+
+    def test_that_fail_are_known_whatever_the_length_of_the_url(self, sandbox, failure, lender, pauses):
+        lender.verify = True
+        error = failure(url=f"{sandbox.issuer}/0f8fad5b-d9cb-469f-a165-70867728950e/connect/token")
+        assert type(error) is TokenError
+        assert "REQUESTS_CA_BUNDLE" in str(error)
+        assert pauses == []
+
+    @pytest.mark.parametrize("setting", ["verify", "cert"])
+    def test_that_are_missing_are_a_token_error(self, failure, lender, setting):
+        setattr(lender, setting, "missing.pem")
+        assert "missing.pem" in str(failure())
+
+    def test_that_are_none_are_an_error_that_says_what_to_check(self, failure, lender, tmp_path, pauses):
+        lender.verify = str(tmp_path / "empty.pem")
+        (tmp_path / "empty.pem").write_text("nothing\n", encoding="utf-8")
+        error = failure()
+        assert "verify" in str(error)
+        assert pauses == []
+
+
+class TestRequestsMock:
+    ANSWER = types.MappingProxyType({"access_token": "mocked", "expires_in": 60, "token_type": "Bearer"})
+
+    def test_mocker_serves_the_token_request(self, fetch):
+        with requests_mock.Mocker() as mocker:
+            mocker.post(MOCKED, json=dict(self.ANSWER))
+            assert fetch(url=MOCKED).access_token == "mocked"
+        assert [request.method for request in mocker.request_history] == ["POST"]
+
+    def test_mocker_of_the_lender_serves_the_token_request(self, fetch, lender, sandbox):
+        with requests_mock.Mocker(session=lender) as mocker:
+            mocker.post(MOCKED, json=dict(self.ANSWER))
+            assert fetch(url=MOCKED).access_token == "mocked"
+        assert mocker.last_request.text.startswith("grant_type=client_credentials&")
+        assert isinstance(fetch(), Token), "the real server is asked again after the mocker has ended"
+        assert sandbox.counts.token_requests == 1
+
+    def test_mounted_adapter_serves_the_token_request(self, fetch, lender):
+        adapter = requests_mock.Adapter()
+        adapter.register_uri("POST", MOCKED, json=dict(self.ANSWER))
+        lender.mount("https://id.example", adapter)
+        assert fetch(url=MOCKED).access_token == "mocked"
+        assert adapter.call_count == 1
+
+    def test_mocker_plays_refusals(self, failure):
+        with requests_mock.Mocker() as mocker:
+            mocker.post(MOCKED, json={"error": "invalid_grant"}, status_code=400)
+            error = failure(url=MOCKED)
+        assert (error.error, error.response.status_code) == ("invalid_grant", 400)
+
+    def test_mocker_plays_trouble(self, failure):
+        with requests_mock.Mocker() as mocker:
+            mocker.post(MOCKED, exc=requests.ConnectTimeout("slow"))
+            assert type(failure(url=MOCKED)) is TokenEndpointUnavailable
+        assert mocker.call_count == 3
+
+    @pytest.mark.parametrize("whose", ["all sessions", "the lender"])
+    def test_mocker_that_lacks_the_endpoint_says_so(self, fetch, lender, whose, pauses):
+        with (
+            requests_mock.Mocker(**{} if whose == "all sessions" else {"session": lender}),
+            pytest.raises(requests_mock.NoMockAddress, match=f"No mock address: POST {MOCKED}"),
+        ):
+            fetch(url=MOCKED)
+        assert pauses == []
+
+
+# What is left behind.
+
+
+def reachable(*starts):
+    """All objects that can be reached, though not through code, frames, types and modules."""
+    opaque = (types.ModuleType, type, types.FrameType, types.TracebackType, types.CodeType)
+    seen, waiting = {}, collections.deque(starts)
+    while waiting:
+        thing = waiting.popleft()
+        if id(thing) in seen or isinstance(thing, opaque):
+            continue
+        seen[id(thing)] = thing
+        if isinstance(thing, types.FunctionType):  # what it refers to by itself, and not the globals of its module
+            waiting.extend([thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__])
+            continue
+        if isinstance(thing, io.BytesIO):
+            waiting.append(thing.getvalue())
+        waiting.extend(gc.get_referents(thing))
+    return list(seen.values())
+
+
+def texts(things):
+    return [str(thing, "latin-1") if not isinstance(thing, str) else thing for thing in things if is_text(thing)]
+
+
+def is_text(thing):
+    return isinstance(thing, (str, bytes, bytearray))
+
+
+def contained(thing):
+    """The texts in nested containers, and how each part shows."""
+    yield repr(thing)
+    if is_text(thing):
+        yield from texts([thing])
+    elif isinstance(thing, dict):
+        for pair in thing.items():
+            yield from contained(pair)
+    elif isinstance(thing, (list, tuple, set, frozenset)):
+        for part in thing:
+            yield from contained(part)
+
+
+def frames(error):
+    """The frames that an error and those it is chained to went through, without those of the test itself."""
+    for link in reachable(error):
+        if isinstance(link, BaseException):
+            for frame, _ in traceback.walk_tb(link.__traceback__):
+                code = frame.f_code
+                if code.co_filename != __file__ or not code.co_name.startswith(("test_", "fetch", "failure", "raised")):
+                    yield frame
+
+
+def assert_secretless(error, *secrets):
+    """Neither what an error leads to, nor what the frames of its traceback show, holds a secret."""
+    told = [*texts(reachable(error)), str(error), repr(error)]
+    assert [text for text in told if any(secret in text for secret in secrets)] == []
+    for frame in frames(error):
+        for name, value in frame.f_locals.items():
+            shown = [text for text in contained(value) if any(secret in text for secret in secrets)]
+            assert shown == [], f"{name} in {frame}"
+
+
+ECHO = "sandbox-secret-1234"
+TOKEN = "eyJhbGciOi.eyJzdWIiOi.c2ln"
+
+FAILURES = {
+    "400": [Answer.error(400, "invalid_grant")],
+    "401": [Answer.error(401, "invalid_client", f"the secret {ECHO} is wrong")],
+    "401 as a page": [Answer.html(f"client_secret={ECHO}", 401)],
+    "503": [Answer.error(503, "temporarily_unavailable", ECHO)] * 3,
+    "503 with a header": [Answer(503, headers={"X-Debug": ECHO, "Retry-After": ECHO})] * 3,
+    "307": [Answer.redirect(f"https://localhost/?client_secret={ECHO}")],
+    "page": [Answer.html(f"<p>{ECHO}</p>")],
+    "empty": [Answer(200)],
+    "odd token_type": [Answer.token(token_type="mac", access_token=TOKEN)],
+    "odd token": [Answer.token(access_token=f"{TOKEN}\n")],
+    "no token": [Answer.token(access_token=None, refresh_token=TOKEN, id_token=TOKEN)],
+    "cut-off JSON": [Answer(200, f'{{"access_token": "{TOKEN}"'.encode())],
+    "form": [Answer(200, f"access_token={TOKEN}&client_secret={ECHO}".encode())],
+    "reset": [Answer.reset()] * 3,
+    "reset amid": [Answer.cut()] * 3,
+    "truncated": [Answer.truncated()] * 3,
+    "bad gzip": [Answer(200, TOKEN.encode(), {"Content-Encoding": "gzip"})],
+}
+EVERY_FAILURE = [pytest.param(answers, id=name) for name, answers in FAILURES.items()]
+
+
+@pytest.fixture
+def records():
+    """All that is logged, by any logger at any level."""
+    kept = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record):
+            kept.append(record)
+
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    keeper = Keeper(level=1)
+    logging.getLogger().addHandler(keeper)
+    for logger in loggers:
+        logger.setLevel(1)
+        logger.disabled = False
+    yield kept
+    logging.getLogger().removeHandler(keeper)
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
+
+
+def telling(records, *secrets):
+    """The records that show a secret, or lead to one."""
+    found = []
+    for record in records:
+        told = [record.getMessage(), repr(record.args)]
+        if not record.threadName.startswith("aritma-sandbox"):  # the server's own records may lead to what it was sent
+            told += texts(reachable(vars(record)))
+        if any(secret in text for text in told for secret in secrets):
+            found.append(record)
+    return found
+
+
+class TestErrors:
+    @pytest.mark.parametrize("answers", EVERY_FAILURE)
+    def test_lead_to_no_secret_and_no_token(self, failure, answers):
+        error = failure(*answers)
+        assert isinstance(error, TokenError)
+        assert_secretless(error, ECHO, "eyJ")
+
+    def test_about_certificates_lead_to_no_secret(self, failure, lender):
+        lender.verify = True
+        assert_secretless(failure(), ECHO)
+
+    def test_about_nobody_there_lead_to_no_secret(self, failure, closed_port):
+        assert_secretless(failure(url=f"https://127.0.0.1:{closed_port}/connect/token"), ECHO)
+
+    def test_about_a_slow_answer_lead_to_no_secret(self, sandbox, failure, one_try):
+        sandbox.token_delay = 0.3
+        assert_secretless(failure(timeout=(5, 0.1)), ECHO)
+
+    def test_of_an_answer_that_was_had_lead_to_no_token_of_an_earlier_one(self, fetch, failure):
+        token = fetch()
+        assert_secretless(failure(Answer.error(400)), ECHO, token.access_token)
+
+    def test_that_are_raised_amid_another_do_not_take_along_more_than_that(self, failure):
+        try:
+            {}["own"]
+        except KeyError:
+            error = failure(Answer.error(400))
+        assert isinstance(error.__context__, KeyError)
+        assert_secretless(error, ECHO)
+
+    def test_as_values_have_no_traceback(self, sandbox, lender, grant):
+        lender.verify = True
+        error = ask(sandbox.token_endpoint, grant, timeout=(5, 5), lender=lender)
+        assert isinstance(error, TokenError)
+        assert (error.__traceback__, error.__context__) == (None, None)
+
+
+class TestErrorsOfAdapters:
+    """What is no error of requests is the caller's own affair, and is handed over."""
+
+    @pytest.fixture
+    def raised(self, fetch, lender):
+        def raised(fail):
+            lender.mount("https://", Failing(fail))
+            with pytest.raises(Exception, match="own") as caught:
+                fetch()
+            return caught.value
+
+        return raised
+
+    def test_arrive_as_they_are(self, raised, pauses):
+        own = RuntimeError("own")
+        assert raised(lambda request: own) is own
+        assert pauses == []
+
+    def test_take_along_no_frame_in_which_the_secret_stands(self, raised):
+        assert_secretless(raised(lambda request: RuntimeError("own")), ECHO)
+
+    @pytest.mark.parametrize("suppressed", [False, True])
+    def test_take_along_no_frame_of_what_led_to_them(self, raised, suppressed):
+        def fail(request):
+            try:
+                {}["first"]
+            except KeyError as first:
+                if suppressed:
+                    raise RuntimeError("own") from None
+                raise RuntimeError("own") from first
+
+        assert_secretless(raised(fail), ECHO)
+
+    def test_take_along_no_frame_of_what_happened_before_their_cause(self, raised):
+        def fail(request):
+            try:
+                {}["first"]
+            except KeyError:
+                raise RuntimeError("own") from ValueError("cause")
+
+        error = raised(fail)
+        assert error.__context__.__traceback__ is None
+
+    def test_of_requests_mock_lead_to_no_secret(self, fetch):
+        with requests_mock.Mocker(), pytest.raises(requests_mock.NoMockAddress) as caught:
+            fetch(url=MOCKED)
+        assert_secretless(caught.value, ECHO)
+
+    def test_of_requests_mock_take_along_no_frame_in_which_the_secret_stands(self, fetch):
+        with requests_mock.Mocker(), pytest.raises(requests_mock.NoMockAddress) as caught:
+            fetch(url=MOCKED)
+        for frame in frames(caught.value):
+            assert not any(ECHO in text for value in frame.f_locals.values() for text in contained(value))
+
+
+class TestLogs:
+    def test_of_a_token_request_hold_no_secret_and_no_token(self, fetch, records):
+        token = fetch()
+        assert "urllib3.connectionpool" in {record.name for record in records}
+        assert telling(records, ECHO, "eyJ", token.access_token) == []
+
+    @pytest.mark.parametrize("answers", EVERY_FAILURE)
+    def test_of_a_failure_hold_no_secret_and_no_token(self, failure, records, answers):
+        failure(*answers)
+        assert telling(records, ECHO, "eyJ") == []
+
+    def test_of_an_adapters_own_error_hold_no_secret(self, fetch, lender, records):
+        lender.mount("https://", Failing(lambda request: RuntimeError("own")))
+        with pytest.raises(RuntimeError, match="own"):
+            fetch()
+        assert telling(records, ECHO) == []
+
+    @pytest.mark.parametrize("name", [TALKATIVE, "oauthlib"])
+    def test_hold_no_secret_where_somebody_has_removed_the_filters(self, fetch, records, name):
+        fetch()
+        logging.getLogger(name).filters.clear()
+        fetch()
+        assert telling(records, ECHO, "eyJ") == []
+
+    def test_are_not_filtered_twice(self, fetch):
+        fetch()
+        before = [list(logging.getLogger(name).filters) for name in (TALKATIVE, "oauthlib")]
+        fetch()
+        assert [logging.getLogger(name).filters for name in (TALKATIVE, "oauthlib")] == before
+
+    def others(self, sandbox):
+        """Do what another user of requests-oauthlib does."""
+        with requests_oauthlib.OAuth2Session(client=BackendApplicationClient("others")) as other:
+            other.verify = sandbox.ca_bundle
+            with contextlib.suppress(Exception):
+                other.fetch_token(sandbox.token_endpoint, client_secret="others-secret", include_client_id=True)
+
+    def told(self, records):
+        return any("others-secret" in record.getMessage() for record in records if record.name == TALKATIVE)
+
+    def test_of_others_are_as_ever_after_a_token_request(self, sandbox, fetch, records):
+        fetch()
+        self.others(sandbox)
+        assert self.told(records)
+
+    def test_of_others_are_as_ever_after_a_failure(self, sandbox, fetch, lender, records):
+        lender.mount("https://", Failing(lambda request: RuntimeError("own")))
+        with pytest.raises(RuntimeError, match="own"):
+            fetch()
+        self.others(sandbox)
+        assert self.told(records)
+
+    def test_of_other_threads_are_as_ever_amid_a_token_request(self, sandbox, fetch, lender, records):
+        def fail(request):
+            thread = threading.Thread(target=self.others, args=(sandbox,))
+            thread.start()
+            thread.join()
+            return RuntimeError("own")
+
+        lender.mount("https://", Failing(fail))
+        with pytest.raises(RuntimeError, match="own"):
+            fetch()
+        assert self.told(records)
+        assert telling(records, ECHO) == []
