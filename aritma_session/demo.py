@@ -1,0 +1,193 @@
+"""Let several processes share one token through an expiry and a revocation, and count what that costs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import requests
+
+from .session import AritmaSession
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Barrier
+
+    from .sandbox import Sandbox
+
+__all__ = ["run"]
+
+#: Calls that each process makes, and seconds between two of them.
+CALLS, PAUSE = 40, 0.05
+
+#: Seconds that the first token of a cache lives; the later ones live an hour.
+FIRST_LIFETIME, LIFETIME = 1, 3600
+
+#: The share of the calls after which all tokens are revoked: the first token has expired by then.
+REVOKED_AFTER = 0.7
+
+#: Seconds that the processes may take to start, and a run in all.
+LONGEST_START, LONGEST_RUN = 60.0, 120.0
+
+_SHARED, _UNSHARED = "one token for all", "a token for each"
+
+#: Seconds between two looks at the counters.
+_LOOK = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    calls: int
+    failed_calls: int
+    token_requests: int
+
+
+def run(processes: int, *, show: bool = True) -> dict[str, int]:
+    """Run the work twice, with a shared cache and with a token for each process.
+
+    :param processes: how many worker processes there are.
+    :param show: whether to draw a progress bar and a table.
+    :returns: ``processes``; ``calls`` of one run; ``failed_calls`` of both; ``token_requests`` of the run with a shared
+        cache, and ``token_requests_unshared`` of the other.
+    :raises ImportError: when the extra ``sandbox`` is not installed.
+    """
+    from .sandbox import Sandbox
+
+    total = processes * CALLS
+    with (
+        _progress() if show else _silence() as bar,
+        Sandbox() as sandbox,
+        tempfile.TemporaryDirectory() as directory,
+        _environment(sandbox.environ()),
+    ):
+        shared = _work(sandbox, processes, directory, first_tokens=1, advance=bar(_SHARED, total))
+        unshared = _work(sandbox, processes, "memory", first_tokens=processes, advance=bar(_UNSHARED, total))
+    if show:
+        _print_table(processes, shared, unshared)
+    return {
+        "processes": processes,
+        "calls": shared.calls,
+        "failed_calls": shared.failed_calls + unshared.failed_calls,
+        "token_requests": shared.token_requests,
+        "token_requests_unshared": unshared.token_requests,
+    }
+
+
+def _work(
+    sandbox: Sandbox, processes: int, cache: str, *, first_tokens: int, advance: Callable[[int], None]
+) -> _Outcome:
+    """Let the processes make their calls, while the first tokens expire and the later ones are revoked.
+
+    :param cache: the ``cache`` of their sessions.
+    :param first_tokens: how many tokens are fetched at the start.
+    """
+    sandbox.reset_counts()
+    sandbox.token_lifetime = FIRST_LIFETIME
+    context = multiprocessing.get_context("spawn")
+    start, answered = context.Barrier(processes + 1), context.Value("i")
+    arguments = (f"{sandbox.api_url}/statements/acme", cache, start, answered)
+    workers = [context.Process(target=_call, args=arguments, daemon=True) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    try:
+        with contextlib.suppress(
+            threading.BrokenBarrierError
+        ):  # then calls are missing in the end, and count as failed
+            start.wait(LONGEST_START)
+        _watch(sandbox, workers, first_tokens, advance)
+    finally:
+        for worker in workers:
+            worker.kill()  # one that is done is not harmed
+            worker.join()
+    counts = sandbox.counts
+    return _Outcome(processes * CALLS, processes * CALLS - answered.value, counts.token_requests)
+
+
+def _watch(sandbox: Sandbox, workers: list[SpawnProcess], first_tokens: int, advance: Callable[[int], None]) -> None:
+    """Let the later tokens live longer than the first, and revoke them midway."""
+    deadline = time.monotonic() + LONGEST_RUN
+    revoked = False
+    while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
+        counts = sandbox.counts
+        if counts.token_requests >= first_tokens:
+            sandbox.token_lifetime = LIFETIME
+        if not revoked and counts.calls >= REVOKED_AFTER * CALLS * len(workers):
+            sandbox.revoke_all()
+            revoked = True
+        advance(counts.calls)
+        time.sleep(_LOOK)
+    advance(len(workers) * CALLS)
+
+
+def _call(url: str, cache: str, start: Barrier, answered: Synchronized[int]) -> None:
+    """Make the calls of one process, and count those that were answered."""
+    with AritmaSession(cache=cache) as session:
+        start.wait(LONGEST_START)
+        for _ in range(CALLS):
+            try:
+                session.get(url, timeout=LONGEST_START).raise_for_status()
+            except requests.RequestException as error:
+                print(f"a call failed: {error}", file=sys.stderr)
+            else:
+                with answered.get_lock():
+                    answered.value += 1
+            time.sleep(PAUSE)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Let the processes that are started find these variables, and none that would lead them elsewhere."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("ARITMA_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Draw a bar for each run; on standard error, so that the table can be kept."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def bar(description: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(f"{description:<22}", total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        yield bar
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    yield lambda *_: lambda _: None
+
+
+def _print_table(processes: int, shared: _Outcome, unshared: _Outcome) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{processes} processes; one token expires, one is revoked midway")
+    table.add_column()
+    for name in (_SHARED, _UNSHARED):
+        table.add_column(name, justify="right")
+    for field in dataclasses.fields(_Outcome):
+        row = (str(getattr(outcome, field.name)) for outcome in (shared, unshared))
+        table.add_row(field.name.replace("_", " "), *row)
+    Console().print(table)

@@ -1,0 +1,174 @@
+"""The command, as a process and as a function."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import types
+
+import pytest
+
+from aritma_session import AritmaSession, cli, demo
+from aritma_session.sandbox import Answer
+
+
+@pytest.fixture
+def command():
+    """Start the command; end it after the test."""
+    started = []
+
+    def start(*arguments, **more):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aritma_session", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **more,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_sandbox_prints_what_a_session_needs_until_it_is_interrupted(command, monkeypatch, number, tmp_path):
+    process = command("sandbox", "--token-lifetime", "5")
+    lines = [process.stdout.readline() for _ in range(6)]
+    exports = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+    assert set(exports) == {"ARITMA_CLIENT_ID", "ARITMA_CLIENT_SECRET", "ARITMA_ENVIRONMENT", "REQUESTS_CA_BUNDLE"}
+    for name, value in exports.items():
+        monkeypatch.setenv(name, value)
+    url = re.search(r"https://\S+/statements/acme", lines[-1])[0]
+    with AritmaSession(cache=tmp_path) as session:
+        assert session.get(url).ok
+        assert session.auth._source._token.lifetime == 5
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert not os.path.exists(exports["REQUESTS_CA_BUNDLE"])
+
+
+def test_demo_as_json(command):
+    process = command("demo", "--processes", "2", "--json")
+    output, errors = process.communicate(timeout=50)
+    assert (process.returncode, errors) == (0, "")
+    assert json.loads(output) == {
+        "processes": 2,
+        "calls": 80,
+        "failed_calls": 0,
+        "token_requests": 3,
+        "token_requests_unshared": 6,
+    }
+
+
+def test_demo_as_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_call", few_calls)
+    monkeypatch.setattr(demo, "CALLS", 4)
+    assert cli.main(["demo", "--processes", "1"]) == 0
+    output, progress = capsys.readouterr()
+    for row in (r"calls\s+│\s+4 │\s+4", r"failed calls\s+│\s+0 │\s+0", r"token requests\s+│\s+\d+ │\s+\d+"):
+        assert re.search(row, output)
+    assert "4/4" in progress
+
+
+def few_calls(url, cache, start, answered):
+    """Stand in for the worker of the demo: the calls only."""
+    with AritmaSession(cache=cache) as session:
+        start.wait(60)
+        for _ in range(4):
+            answered.value += session.get(url).ok
+
+
+def test_demo_fails_where_calls_fail(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_call", no_calls)
+    assert cli.main(["demo", "--processes", "1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["failed_calls"] == 2 * demo.CALLS
+
+
+def no_calls(url, cache, start, answered):
+    start.abort()
+
+
+def test_a_worker_of_the_demo_counts_what_was_answered(environ, sandbox, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "CALLS", 3)
+    monkeypatch.setattr(demo, "PAUSE", 0)
+    sandbox.fail_token_requests(Answer.error(400, "invalid_request"))
+    answered = demo.multiprocessing.get_context("spawn").Value("i")
+    start = types.SimpleNamespace(wait=lambda seconds: None)
+    demo._call(f"{sandbox.api_url}/echo", "memory", start, answered)
+    assert answered.value == 2
+    assert "invalid_request" in capsys.readouterr().err
+
+
+def test_demo_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.setenv("ARITMA_TENANT", "acme")
+    monkeypatch.setenv("HTTPS_PROXY", "http://localhost:1")
+    before = dict(os.environ)
+    with demo._environment({"ARITMA_CLIENT_ID": "x"}):
+        assert "ARITMA_TENANT" not in os.environ
+        assert "HTTPS_PROXY" not in os.environ
+        assert os.environ["ARITMA_CLIENT_ID"] == "x"
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["demo", "--processes", "0"], ["demo", "--processes", "many"], ["sandbox", "--port", "-1"]],
+)
+def test_a_wrong_command_line_has_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: aritma-session" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["sandbox", "--help"]])
+def test_help(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 0
+    assert "aritma-session" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("pip install it"),
+        OSError("port is taken"),
+        ValueError("no"),
+        OverflowError("port"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_an_error_is_one_line_and_status_1(error, monkeypatch, capsys):
+    def run(*arguments, **kwargs):
+        raise error
+
+    monkeypatch.setattr(demo, "run", run)
+    assert cli.main(["demo"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (f"aritma-session: {error}\n" if str(error) else "")
+
+
+def test_importing_the_program_does_not_run_it(capsys):
+    importlib.import_module("aritma_session.__main__")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_port_that_is_taken(command, sandbox):
+    process = command("sandbox", "--port", sandbox.issuer.rpartition(":")[2])
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert output == ""
+    assert errors.startswith("aritma-session: ")
+    assert errors.count("\n") == 1
