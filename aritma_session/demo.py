@@ -20,7 +20,7 @@ from .session import AritmaSession
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
     from multiprocessing.sharedctypes import Synchronized
-    from multiprocessing.synchronize import Barrier
+    from multiprocessing.synchronize import Barrier, Event
 
     from .sandbox import Sandbox
 
@@ -30,10 +30,11 @@ __all__ = ["run"]
 CALLS, PAUSE = 40, 0.05
 
 #: Seconds that the first token of a cache lives; the later ones live an hour.
-FIRST_LIFETIME, LIFETIME = 1, 3600
+FIRST_LIFETIME = 1
 
-#: The share of the calls after which all tokens are revoked: the first token has expired by then.
-REVOKED_AFTER = 0.7
+#: The share of the calls after which all tokens are revoked, and the one after which a process waits until they are, so
+#: that each meets the revocation. The first tokens have expired by then: the pauses alone are longer than their life.
+REVOKED_AFTER, HELD_AFTER = 0.7, 0.9
 
 #: Seconds that the processes may take to start, and a run in all.
 LONGEST_START, LONGEST_RUN = 60.0, 120.0
@@ -90,20 +91,21 @@ def _work(
     :param cache: the ``cache`` of their sessions.
     :param first_tokens: how many tokens are fetched at the start.
     """
+    from .sandbox import Answer
+
     sandbox.reset_counts()
-    sandbox.token_lifetime = FIRST_LIFETIME
+    sandbox.answer_token_requests(*[Answer.token(lifetime=FIRST_LIFETIME)] * first_tokens)
     context = multiprocessing.get_context("spawn")
-    start, answered = context.Barrier(processes + 1), context.Value("i")
-    arguments = (f"{sandbox.api_url}/statements/acme", cache, start, answered)
+    start, revoked, answered = context.Barrier(processes + 1), context.Event(), context.Value("i")
+    arguments = (f"{sandbox.api_url}/statements/acme", cache, start, revoked, answered)
     workers = [context.Process(target=_call, args=arguments, daemon=True) for _ in range(processes)]
     for worker in workers:
         worker.start()
     try:
-        with contextlib.suppress(
-            threading.BrokenBarrierError
-        ):  # then calls are missing in the end, and count as failed
+        # Where it breaks, calls are missing in the end, and count as failed.
+        with contextlib.suppress(threading.BrokenBarrierError):
             start.wait(LONGEST_START)
-        _watch(sandbox, workers, first_tokens, advance)
+        _watch(sandbox, workers, 2 * first_tokens, revoked, advance)
     finally:
         for worker in workers:
             worker.kill()  # one that is done is not harmed
@@ -112,27 +114,28 @@ def _work(
     return _Outcome(processes * CALLS, processes * CALLS - answered.value, counts.token_requests)
 
 
-def _watch(sandbox: Sandbox, workers: list[SpawnProcess], first_tokens: int, advance: Callable[[int], None]) -> None:
-    """Let the later tokens live longer than the first, and revoke them midway."""
+def _watch(
+    sandbox: Sandbox, workers: list[SpawnProcess], tokens: int, revoked: Event, advance: Callable[[int], None]
+) -> None:
+    """Revoke the tokens midway, while they are in use, once so many were issued."""
     deadline = time.monotonic() + LONGEST_RUN
-    revoked = False
     while any(worker.is_alive() for worker in workers) and time.monotonic() < deadline:
         counts = sandbox.counts
-        if counts.token_requests >= first_tokens:
-            sandbox.token_lifetime = LIFETIME
-        if not revoked and counts.calls >= REVOKED_AFTER * CALLS * len(workers):
+        if counts.tokens >= tokens and counts.calls >= REVOKED_AFTER * CALLS * len(workers) and not revoked.is_set():
             sandbox.revoke_all()
-            revoked = True
+            revoked.set()
         advance(counts.calls)
         time.sleep(_LOOK)
     advance(len(workers) * CALLS)
 
 
-def _call(url: str, cache: str, start: Barrier, answered: Synchronized[int]) -> None:
+def _call(url: str, cache: str, start: Barrier, revoked: Event, answered: Synchronized[int]) -> None:
     """Make the calls of one process, and count those that were answered."""
     with AritmaSession(cache=cache) as session:
         start.wait(LONGEST_START)
-        for _ in range(CALLS):
+        for number in range(CALLS):
+            if number >= int(HELD_AFTER * CALLS):
+                revoked.wait(LONGEST_START)
             try:
                 session.get(url, timeout=LONGEST_START).raise_for_status()
             except requests.RequestException as error:

@@ -53,7 +53,7 @@ def fetch(sandbox, endpoint, monkeypatch):
     monkeypatch.setattr(aritma_session.endpoint, "TRIES", 1)
 
     def fetch(answer, secret=sandbox.client_secret):
-        sandbox.fail_token_requests(answer)
+        sandbox.answer_token_requests(answer)
         return endpoint.fetch(ClientCredentials(sandbox.client_id, Secret(secret), ("bankservice",)))
 
     return fetch

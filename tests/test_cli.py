@@ -80,7 +80,7 @@ def test_demo_as_a_table(monkeypatch, capsys):
     assert "4/4" in progress
 
 
-def few_calls(url, cache, start, answered):
+def few_calls(url, cache, start, revoked, answered):
     """Stand in for the worker of the demo: the calls only."""
     with AritmaSession(cache=cache) as session:
         start.wait(60)
@@ -94,17 +94,23 @@ def test_demo_fails_where_calls_fail(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["failed_calls"] == 2 * demo.CALLS
 
 
-def no_calls(url, cache, start, answered):
+def no_calls(url, cache, start, revoked, answered):
     start.abort()
 
 
 def test_a_worker_of_the_demo_counts_what_was_answered(environ, sandbox, monkeypatch, capsys):
     monkeypatch.setattr(demo, "CALLS", 3)
     monkeypatch.setattr(demo, "PAUSE", 0)
-    sandbox.fail_token_requests(Answer.error(400, "invalid_request"))
+    sandbox.answer_token_requests(Answer.error(400, "invalid_request"))
     answered = demo.multiprocessing.get_context("spawn").Value("i")
-    start = types.SimpleNamespace(wait=lambda seconds: None)
-    demo._call(f"{sandbox.api_url}/echo", "memory", start, answered)
+    waits = []
+
+    def wait(seconds):
+        waits.append(sandbox.counts.token_requests)
+
+    start = revoked = types.SimpleNamespace(wait=wait)
+    demo._call(f"{sandbox.api_url}/echo", "memory", start, revoked, answered)
+    assert waits == [0, 2]
     assert answered.value == 2
     assert "invalid_request" in capsys.readouterr().err
 

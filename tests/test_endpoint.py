@@ -47,7 +47,7 @@ def fetch(sandbox, endpoint, grant):
     """Ask for a token, with answers prepared."""
 
     def fetch(*answers):
-        sandbox.fail_token_requests(*answers)
+        sandbox.answer_token_requests(*answers)
         return endpoint.fetch(grant)
 
     return fetch

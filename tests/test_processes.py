@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from aritma_session import AritmaSession
+from aritma_session.sandbox import Answer
 
 from helpers import results, wait_for
 
@@ -55,18 +56,12 @@ def test_a_revocation_costs_one_token_request_and_no_call(environ, sandbox, echo
 
 
 def test_an_expiry_costs_one_token_request(environ, sandbox, echo, start):
-    sandbox.token_lifetime = 1
-
-    def prolong():
-        wait_for(lambda: sandbox.counts.token_requests)
-        sandbox.token_lifetime = 3600
-
+    sandbox.answer_token_requests(Answer.token(lifetime=1))
     paced = WORKER.replace("for _ in range(calls)]", "for _ in range(calls) if not __import__('time').sleep(0.05)]")
     processes = [start(paced, echo, 30) for _ in range(4)]
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    prolong()
     assert results(processes) == [[200] * 30] * 4
     assert sandbox.counts.token_requests == 2
 

@@ -90,7 +90,7 @@ class TestReplay:
         assert sandbox.counts.token_requests == 1
 
     def test_what_cannot_be_sent_again_gets_its_401_even_where_there_is_no_token(self, revoked, sandbox, echo):
-        sandbox.fail_token_requests(Answer.error(400, "invalid_request"))
+        sandbox.answer_token_requests(Answer.error(400, "invalid_request"))
         assert revoked.post(echo, data=iter([b"a"])).status_code == 401
 
     def test_a_file_that_was_closed_meanwhile_is_not_sent_again(self, revoked, echo, tmp_path):
@@ -204,7 +204,7 @@ class TestReplay:
         assert response.status_code == (200 if accepted else 401)
 
     def test_an_error_of_the_renewal_reaches_the_caller(self, revoked, sandbox, echo):
-        sandbox.fail_token_requests(Answer.error(400, "invalid_scope"))
+        sandbox.answer_token_requests(Answer.error(400, "invalid_scope"))
         with pytest.raises(TokenError, match="invalid_scope"):
             revoked.get(echo)
 

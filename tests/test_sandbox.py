@@ -192,7 +192,7 @@ def test_port_can_be_chosen_and_a_taken_one_leaves_nothing():
 @pytest.mark.parametrize(("delay", "faults"), [(30, []), (0, [Answer.trickle(30)])])
 def test_stop_cuts_delays_short(delay, faults):
     sandbox = Sandbox(token_delay=delay).start()
-    sandbox.fail_token_requests(*faults)
+    sandbox.answer_token_requests(*faults)
     with connect(sandbox) as connection:
         connection.sendall(b"POST /connect/token HTTP/1.1\r\n\r\n")
         until(lambda: sandbox.counts.token_requests)
@@ -206,7 +206,7 @@ def test_silent_in_normal_use(tmp_path):
 import requests, socket, ssl
 from aritma_session.sandbox import Answer, Sandbox
 with Sandbox() as sandbox:
-    sandbox.fail_token_requests(Answer.reset())
+    sandbox.answer_token_requests(Answer.reset())
     try:
         requests.post(sandbox.token_endpoint, verify=sandbox.ca_bundle)
     except requests.ConnectionError:
@@ -240,7 +240,7 @@ def test_100_connections_at_once(sandbox):
 
     with ThreadPoolExecutor(100) as pool:
         assert list(pool.map(one, range(100))) == [[200] * 3] * 100
-    assert sandbox.counts == Counts(token_requests=100, calls=300)
+    assert sandbox.counts == Counts(token_requests=100, tokens=100, calls=300)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors as Linux does")
@@ -486,14 +486,14 @@ def test_revoke(api, sandbox, over_https):
         sandbox.revoke_all()
     assert "The token was revoked" in refused(api, sandbox, api.headers["Authorization"])
     assert api.get(f"{sandbox.api_url}/echo", headers={"Authorization": f"Bearer {token(api, sandbox)}"}).ok
-    assert sandbox.counts == Counts(token_requests=2, calls=3, refused=1)
+    assert sandbox.counts == Counts(token_requests=2, tokens=2, calls=3, refused=1)
 
 
 def test_refuse_all(api, sandbox):
     sandbox.refuse_all = sandbox.forbid_all = True
     for _ in range(2):
         assert 'error="invalid_token"' in refused(api, sandbox, api.headers["Authorization"])
-    assert sandbox.counts == Counts(token_requests=1, calls=2, refused=2)
+    assert sandbox.counts == Counts(token_requests=1, tokens=1, calls=2, refused=2)
 
 
 def test_forbid_all(api, sandbox):
@@ -501,7 +501,7 @@ def test_forbid_all(api, sandbox):
     answer = api.get(f"{sandbox.api_url}/echo")
     assert answer.status_code == 403
     assert 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
-    assert sandbox.counts == Counts(token_requests=1, calls=1, forbidden=1)
+    assert sandbox.counts == Counts(token_requests=1, tokens=1, calls=1, forbidden=1)
 
 
 # The bank
@@ -609,17 +609,27 @@ def test_redirect_defaults(http, sandbox):
 
 
 def fail(http, sandbox, answer, **more):
-    sandbox.fail_token_requests(answer)
+    sandbox.answer_token_requests(answer)
     return http.post(sandbox.token_endpoint, data=FORM, **more)
 
 
+def test_a_token_may_have_a_lifetime_of_its_own(api, http, sandbox):
+    sandbox.answer_token_requests(Answer.token(lifetime=-1), Answer.token(lifetime=7, expires_in=None))
+    expired, silent, usual = (http.post(sandbox.token_endpoint, data=FORM).json() for _ in range(3))
+    assert (expired["expires_in"], usual["expires_in"]) == (-1, 3600)
+    assert "The token expired" in refused(http, sandbox, f"Bearer {expired['access_token']}")
+    claims = jwt.decode(silent["access_token"], options={"verify_signature": False})
+    assert "expires_in" not in silent
+    assert claims["exp"] - claims["iat"] == 7
+
+
 def test_faults_come_in_order_and_end(http, sandbox):
-    sandbox.fail_token_requests(Answer.error(503), Answer.error(500))
-    sandbox.fail_token_requests(Answer.json([]))
+    sandbox.answer_token_requests(Answer.error(503), Answer.error(500))
+    sandbox.answer_token_requests(Answer.json([]))
     answers = [http.post(sandbox.token_endpoint, data=FORM) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [503, 500, 200, 200]
     assert (answers[2].json(), answers[3].json()["token_type"]) == ([], "Bearer")
-    assert sandbox.counts == Counts(token_requests=4)
+    assert sandbox.counts == Counts(token_requests=4, tokens=1)
 
 
 def test_error_faults(http, sandbox):
@@ -663,7 +673,7 @@ def test_half_an_answer(http, sandbox, fault):
 
 @pytest.mark.parametrize(("fault", "least"), [(Answer.reset(), 0), (Answer.cut(), 200)])
 def test_resets_are_resets(sandbox, fault, least):
-    sandbox.fail_token_requests(fault)
+    sandbox.answer_token_requests(fault)
     with connect(sandbox) as connection, socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as raw:
         connection.sendall(b"GET /sandbox/counts HTTP/1.1\r\n\r\n")
         assert connection.recv(65536)  # the TLS session tickets come before it
@@ -677,7 +687,7 @@ def test_resets_are_resets(sandbox, fault, least):
 
 
 def test_half_an_answer_as_it_arrives(sandbox):
-    sandbox.fail_token_requests(Answer.truncated())
+    sandbox.answer_token_requests(Answer.truncated())
     body = urlencoded(FORM).encode()
     head = b"POST /connect/token HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     data = talk(sandbox, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -702,7 +712,7 @@ def test_token_faults(http, sandbox):
 
 
 def test_token_faults_leave_refusals_alone(http, sandbox):
-    sandbox.fail_token_requests(Answer.token(access_token="x"))
+    sandbox.answer_token_requests(Answer.token(access_token="x"))
     answer = http.post(sandbox.token_endpoint, data={**FORM, "client_secret": "wrong"})
     assert (answer.status_code, answer.json()) == (401, {"error": "invalid_client"})
 
@@ -744,7 +754,7 @@ def test_reset_of_everything():
         before = post(sandbox.token_endpoint, sandbox, FORM).json()
         sandbox.token_lifetime, sandbox.token_delay = 7, 30
         sandbox.refuse_all = sandbox.forbid_all = True
-        sandbox.fail_token_requests(Answer.error(503), Answer.reset())
+        sandbox.answer_token_requests(Answer.error(503), Answer.reset())
         sandbox.reset()
         assert (sandbox.requests, sandbox.counts) == ((), Counts())
         assert (sandbox.token_lifetime, sandbox.token_delay) == (60, 0.01)
@@ -756,7 +766,7 @@ def test_reset_of_everything():
             assert "The token was revoked" in refused(http, sandbox, f"Bearer {before['access_token']}")
             bearer = {"Authorization": f"Bearer {after['access_token']}"}
             assert http.get(f"{sandbox.api_url}/echo", headers=bearer).status_code == 200
-        assert sandbox.counts == Counts(token_requests=1, calls=2, refused=1)
+        assert sandbox.counts == Counts(token_requests=1, tokens=1, calls=2, refused=1)
 
 
 def test_requests_are_bounded():
@@ -769,7 +779,7 @@ def test_requests_are_bounded():
 
 def test_counts_over_https(api, sandbox):
     api.get(f"{sandbox.api_url}/echo")
-    expected = {"token_requests": 1, "calls": 1, "refused": 0, "forbidden": 0}
+    expected = {"token_requests": 1, "tokens": 1, "calls": 1, "refused": 0, "forbidden": 0}
     assert api.get(f"{sandbox.issuer}/sandbox/counts").json() == expected
     assert api.get(f"{sandbox.issuer}/sandbox/revoke").status_code == 404
 

@@ -58,7 +58,7 @@ class TestSecrets:
             Answer.reset(),
             Answer.reset(),
         ):
-            sandbox.fail_token_requests(answer)
+            sandbox.answer_token_requests(answer)
         for _ in range(3):
             with pytest.raises(TokenError) as caught:
                 session.get(echo)

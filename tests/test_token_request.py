@@ -54,7 +54,7 @@ def fetch(sandbox, lender, grant):
     """Ask for a token as the lender would, with answers prepared."""
 
     def fetch(*answers, url=sandbox.token_endpoint, timeout=(5, 5), grant=grant):
-        sandbox.fail_token_requests(*answers)
+        sandbox.answer_token_requests(*answers)
         endpoint = TokenEndpoint(url, timeout)
         endpoint.borrow(lender)
         return endpoint.fetch(grant)

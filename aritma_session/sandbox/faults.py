@@ -29,6 +29,7 @@ class Answer:
     :param interval: seconds between two bytes of a ``trickle``.
     :param fields: ``None``: send what the arguments above say. A mapping: do what the token endpoint would have done,
         and where that grants a token, put these fields into the answer (a value of ``None`` takes the field out).
+    :param lifetime: seconds that a token lives which is granted so; ``None``: as long as the sandbox's tokens do.
     """
 
     status: int = 200
@@ -37,6 +38,7 @@ class Answer:
     kind: Kind = "answer"
     interval: float = 0.0
     fields: Mapping[str, object] | None = field(default=None, repr=False)
+    lifetime: int | None = None
 
     def __post_init__(self) -> None:
         """Keep the headers and fields out of reach of whoever made them."""
@@ -113,10 +115,12 @@ class Answer:
         return cls(kind="trickle", interval=interval, fields={})
 
     @classmethod
-    def token(cls, **overrides: object) -> Answer:
+    def token(cls, *, lifetime: int | None = None, **overrides: object) -> Answer:
         """Issue a real token, and change fields of the answer that carries it.
 
+        :param lifetime: seconds that it really lives, whatever the answer says; by default the sandbox's
+            ``token_lifetime``.
         :param overrides: fields of the JSON answer (RFC 6749 section 5.1). ``None`` takes the field out:
             ``expires_in=None``.
         """
-        return cls(fields=overrides)
+        return cls(fields=overrides, lifetime=lifetime)

@@ -29,7 +29,7 @@ from oauthlib.oauth2 import (
 from .faults import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from oauthlib.common import Request as OAuthRequest
 
@@ -65,29 +65,26 @@ class Identity:
 
     :param issuer: the URL that everything is served below.
     :param client: the client that may have tokens.
-    :param lifetime: gives the lifetime of the next token in seconds.
     """
 
-    def __init__(self, issuer: str, client: Client, lifetime: Callable[[], int]) -> None:
+    def __init__(self, issuer: str, client: Client) -> None:
         self._issuer = issuer
         self._client = client
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._key_id = secrets.token_hex(8)
         self._lock = threading.Lock()  # guards the set of good tokens
         self._good: set[str] = set()
-        self._endpoint = BackendApplicationServer(_Validator(client), self._issue, lambda _request: lifetime())
-        # oauthlib logs the whole answer at DEBUG; a token modifier is its own way to change what that shows.
-        self._endpoint.grant_types[GRANT].register_token_modifier(_Unprinted)
 
-    def answer_token_request(self, request: Request) -> Answer:
+    def answer_token_request(self, request: Request, lifetime: int) -> Answer:
         """Answer a request to the token endpoint (RFC 6749 sections 4.4 and 5).
 
+        :param lifetime: seconds that a token lives which is granted.
         :returns: a token, or the refusal that section 5.2 lays down.
         """
         uri = f"{self._issuer}{request.path}" + (f"?{request.query}" if request.query else "")
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
         try:
-            given, body, status = self._endpoint.create_token_response(
+            given, body, status = self._endpoint(lifetime).create_token_response(
                 uri, cast("Any", request.method), _form(request), dict(request.headers)
             )
         except OAuth2Error as refused:  # the method, or parameters in the URL
@@ -156,6 +153,13 @@ class Identity:
     @property
     def _audience(self) -> str:
         return f"{self._issuer}/resources"
+
+    def _endpoint(self, lifetime: int) -> BackendApplicationServer:
+        # A callable, since oauthlib takes a 0 for no lifetime at all.
+        endpoint = BackendApplicationServer(_Validator(self._client), self._issue, lambda _request: lifetime)
+        # oauthlib logs the whole answer at DEBUG; a token modifier is its own way to change what that shows.
+        endpoint.grant_types[GRANT].register_token_modifier(_Unprinted)
+        return endpoint
 
     def _issue(self, request: OAuthRequest) -> str:
         now = int(time.time())

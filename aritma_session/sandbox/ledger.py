@@ -53,12 +53,14 @@ class Counts:
     """Hold the counts of one moment.
 
     :param token_requests: requests that reached the token endpoint, those that met a fault included.
+    :param tokens: tokens that were issued.
     :param calls: requests that reached the API, whatever was answered.
     :param refused: API calls answered with 401.
     :param forbidden: API calls answered with 403.
     """
 
     token_requests: int = 0
+    tokens: int = 0
     calls: int = 0
     refused: int = 0
     forbidden: int = 0
@@ -82,6 +84,11 @@ class Ledger:
                 self._counts = replace(counts, token_requests=counts.token_requests + 1)
             elif request.kind == "api":
                 self._counts = replace(counts, calls=counts.calls + 1)
+
+    def issued(self) -> None:
+        """Note that a token was issued, before its answer is sent."""
+        with self._lock:
+            self._counts = replace(self._counts, tokens=self._counts.tokens + 1)
 
     def answering(self, status: int) -> None:
         """Note the status that an API call is about to be answered with."""

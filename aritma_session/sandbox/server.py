@@ -87,7 +87,7 @@ class Sandbox:
         self._client = Client(client_id, client_secret, tuple(allowed_scopes))
         self._ledger = Ledger()
         self._bank = Bank()
-        self._faults: deque[Answer] = deque()
+        self._answers: deque[Answer] = deque()
         self._state: _Running | None = None
         self._resources = contextlib.ExitStack()
 
@@ -106,7 +106,7 @@ class Sandbox:
             bundle = Path(directory, "ca.pem")
             listener = Listener(_certify(bundle), stopping, self._port)
             issuer = f"https://localhost:{listener.port}"
-            identity = Identity(issuer, self._client, lambda: self.token_lifetime)
+            identity = Identity(issuer, self._client)
             state = _Running(stopping, identity, issuer, str(bundle))
             listener.start(functools.partial(self._serve, state))
             resources.callback(listener.stop)
@@ -183,7 +183,7 @@ class Sandbox:
         """Behave as if newly made: counts, faults, delays and refusals are gone, and all tokens so far are revoked."""
         self.token_lifetime, self.token_delay = self._as_made
         self.refuse_all = self.forbid_all = False
-        self._faults.clear()
+        self._answers.clear()
         self.revoke_all()
         self.reset_counts()
 
@@ -191,12 +191,12 @@ class Sandbox:
         """Refuse all tokens issued so far, from now on."""
         self._running.identity.revoke_all()
 
-    def fail_token_requests(self, *answers: Answer) -> None:
+    def answer_token_requests(self, *answers: Answer) -> None:
         """Answer the next token requests with these, one each, in this order, after those still waiting.
 
         :param answers: see ``Answer``, whose class methods name the common faults.
         """
-        self._faults.extend(answers)
+        self._answers.extend(answers)
 
     @property
     def _running(self) -> _Running:
@@ -219,18 +219,20 @@ class Sandbox:
 
     def _respond_token(self, state: _Running, request: Request) -> Answer:
         try:
-            fault = self._faults.popleft()
+            wanted = self._answers.popleft()
         except IndexError:
-            fault = Answer.token()
+            wanted = Answer.token()
         state.stopping.wait(self.token_delay)
-        if fault.fields is None:
-            return fault
-        real = state.identity.answer_token_request(request)
+        if wanted.fields is None:
+            return wanted
+        lifetime = self.token_lifetime if wanted.lifetime is None else wanted.lifetime
+        real = state.identity.answer_token_request(request, lifetime)
         if real.status == HTTPStatus.OK:
-            changed = {**json.loads(real.body), **fault.fields}
+            self._ledger.issued()
+            changed = {**json.loads(real.body), **wanted.fields}
             left = {name: value for name, value in changed.items() if value is not None}
             real = replace(real, body=json.dumps(left).encode())
-        return replace(real, kind=fault.kind, interval=fault.interval)
+        return replace(real, kind=wanted.kind, interval=wanted.interval)
 
     def _refusal(self, state: _Running, request: Request) -> Answer | None:
         token = bearer_token(request)
