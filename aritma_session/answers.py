@@ -25,7 +25,8 @@ _ADVICE = {
     "invalid_client": "check client_id and client_secret (ARITMA_CLIENT_ID, ARITMA_CLIENT_SECRET), and that both "
     "belong to this environment (ARITMA_ENVIRONMENT)",
     "unauthorized_client": "ask Aritma to allow this client the client-credentials grant",
-    "invalid_scope": "check scope (ARITMA_SCOPE): the client may not be allowed it; an empty scope asks for all it is",
+    "invalid_scope": "check scope (ARITMA_SCOPE; spaces between several): the client may not be allowed it; an empty "
+    "scope asks for all it is",
     "unsupported_grant_type": "check environment (ARITMA_ENVIRONMENT): this may not be Aritma ID's token endpoint",
 }
 

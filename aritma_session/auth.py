@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
 import time
 import weakref
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .tokens import Token
 
 __all__ = ["AritmaAuth"]
+
+_log = logging.getLogger("aritma_session")
 
 _SCHEME = "Bearer "
 
@@ -92,7 +95,8 @@ class AritmaAuth(AuthBase):
         place = settings.environment
         self._settings = settings
         self._endpoint = endpoint = TokenEndpoint(place.token_endpoint, settings.token_timeout)
-        self._source = TokenSource(lambda: endpoint.fetch(grant), settings.cache, _key(place, grant.identity))
+        key = _key(place, grant.identity)
+        self._source = TokenSource(lambda: endpoint.fetch(grant), settings.cache, key, asker=grant)
         self._hook = _Hook(self)
         # Swapped whole, so that it can be read while another thread adds to it; the newest comes first.
         self._attached: tuple[str, ...] = ()
@@ -145,9 +149,10 @@ class AritmaAuth(AuthBase):
         """Give a request what requests gives it where no ``auth`` is set; by the names that people patch."""
         if "Authorization" not in request.headers:
             self.note_passed(request)
-        lender = self._endpoint.lender
-        trust_env = lender.trust_env if lender is not None else True
-        request.prepare_auth(sessions.get_netrc_auth(request.url or "") if trust_env else None)
+        lender, url = self._endpoint.lender, request.url or ""
+        _log.debug("no token for a request to %s: it is no API host of %s", _host(url), self.environment.issuer)
+        trusted = (lender is None or lender.trust_env) and not self.environment.has_host_of(url)
+        request.prepare_auth(sessions.get_netrc_auth(url) if trusted else None)
         return request
 
     def _sent_token(self, request: requests.PreparedRequest) -> str | None:
@@ -161,12 +166,13 @@ class AritmaAuth(AuthBase):
     def answer(self, response: requests.Response, **kwargs: Any) -> requests.Response:
         """Look at an answer before anybody else does: note that the token was accepted, or renew it and try again."""
         text = self._sent_token(response.request)
-        if text is None:
+        # An adapter or a hook may have sent the request elsewhere meanwhile.
+        if text is None or not self.environment.covers(response.request.url or ""):
             return response
         if response.status_code != requests.codes.unauthorized:
             self._note_accepted(response, text)
             return response
-        host = urlsplit(response.request.url or "").netloc
+        host = _host(response.request.url or "")
         if self._is_stubborn(host, text):
             return response
         fresh = self._renewed(response, text)
@@ -185,19 +191,20 @@ class AritmaAuth(AuthBase):
         repeatable = replayable(response.request)
         try:
             token = self._source.token(rejected=text)
-        except TokenError:
-            if not repeatable:
-                return None  # the caller is owed the 401; the token's own trouble stands in the log
+        except TokenError as error:
+            if not repeatable:  # the caller is owed the 401
+                _log.warning("the next request needs a new token, and none could be had: %s", error)
+                return None
             response.close()
             raise
         return token if repeatable else None
 
     def _note_accepted(self, response: requests.Response, text: str) -> None:
-        # A server in trouble, or a page that is not there, may never have looked at the token.
-        if response.ok or response.status_code == requests.codes.forbidden:
+        # A server in trouble, a page that is not there, or a gateway that redirects may never have looked at the token.
+        if response.status_code < 300 or response.status_code == requests.codes.forbidden:
             self._source.accept(text)
             if self._stubborn:
-                self._stubborn.pop(urlsplit(response.request.url or "").netloc, None)
+                self._stubborn.pop(_host(response.request.url or ""), None)
 
     def _is_stubborn(self, host: str, text: str) -> bool:
         """Tell whether this host has refused this very token after another: a newer one would not please it either."""
@@ -214,7 +221,10 @@ class AritmaAuth(AuthBase):
         return copy.copy(self)  # settings are frozen, and the store is there to be shared
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} for {self._settings.client_id!r} at {self.environment.issuer}>"
+        settings = getattr(self, "_settings", None)
+        if settings is None:  # a setting was wrong, and somebody writes down where
+            return f"<{type(self).__name__}>"
+        return f"<{type(self).__name__} for {settings.client_id!r} at {settings.environment.issuer}>"
 
 
 class _Hook:
@@ -232,6 +242,11 @@ class _Hook:
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()  # a pickled request or response takes nobody's credentials along
+
+
+def _host(url: str) -> str:
+    """Give a URL's host and port, without a user name."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _key(place: Environment, identity: tuple[str, ...]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+
+from . import __version__
 
 __all__ = ["main"]
 
@@ -26,12 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        status = run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
+        return FAILED
+    except BrokenPipeError:  # whoever read our output has left, and what is left of it must not be tried at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (ImportError, OSError, OverflowError, ValueError) as error:
         print(f"aritma-session: {error}", file=sys.stderr)
         return FAILED
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,18 +47,23 @@ def _parser() -> argparse.ArgumentParser:
         prog="aritma-session",
         description="requests.Session for Aritma's banking APIs, with one token for all processes.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="watch several processes share one token", description=_DEMO)
-    demo.add_argument("--processes", type=_from(1), default=8, metavar="N", help="worker processes (default: 8)")
+    demo.add_argument(
+        "--processes", type=_between(1, 100), default=8, metavar="N", help="worker processes (default: 8)"
+    )
     demo.add_argument("--json", action="store_true", help="print the result as one JSON object")
     demo.set_defaults(run=_demo)
 
     sandbox = commands.add_parser("sandbox", help="run a local Aritma ID and bank API", description=_SANDBOX)
-    sandbox.add_argument("--port", type=_from(0), default=0, metavar="PORT", help="loopback port (default: a free one)")
+    sandbox.add_argument(
+        "--port", type=_between(0, 65535), default=0, metavar="PORT", help="loopback port (default: a free one)"
+    )
     sandbox.add_argument(
         "--token-lifetime",
-        type=_from(0),
+        type=_between(1, 10**9),
         default=3600,
         metavar="SECONDS",
         help="lifetime of its tokens (default: 3600)",
@@ -67,22 +80,23 @@ _SANDBOX = """Run a local Aritma ID and bank API over TLS until interrupted, and
 so every session that is started from it, at them."""
 
 
-def _from(lowest: int) -> Callable[[str], int]:
-    """Make a type for argparse: whole numbers from this one on."""
+def _between(lowest: int, highest: int) -> Callable[[str], int]:
+    """Make a type for argparse: whole numbers from the one to the other."""
 
     def number(text: str) -> int:
-        value = int(text)
-        if value < lowest:
-            raise ValueError(text)
-        return value
+        if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= highest):
+            raise argparse.ArgumentTypeError(f"it must be a whole number from {lowest} to {highest}, not {text!r}")
+        return int(text)
 
-    number.__name__ = f"number (a whole one from {lowest} on)"  # argparse: "invalid ... value"
     return number
 
 
 def _demo(options: argparse.Namespace) -> int:
     from .demo import run
 
+    # To be ended is to be interrupted: what the demo has made is taken away.
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     result = run(options.processes, show=not options.json)
     if options.json:
         print(json.dumps(result))

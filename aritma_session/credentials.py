@@ -34,10 +34,19 @@ class Secret:
             raise ValueError("it holds a line break or another control character, as a copied line may")
         return secret
 
+    @property
+    def problem(self) -> str | None:
+        """Why the secret cannot be used; told without an exception, in whose frames it would stand."""
+        try:
+            self.reveal()
+        except ValueError as error:
+            return str(error)
+        return None
+
 
 def without_credentials(text: str) -> str:
-    """Give a URL, or what was meant to be one, fit to be shown: without what stands before an ``@`` or in a query."""
-    return re.sub(r"\A(.*?://)?.*@", r"\1***@", text, flags=re.DOTALL).partition("?")[0]
+    """Give a URL, or what was meant to be one, fit to be shown: without user name, password, query and fragment."""
+    return re.split(r"[?#]", re.sub(r"\A(.*?://)?.*@", r"\1***@", text, flags=re.DOTALL))[0]
 
 
 def _read(path: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -99,17 +100,19 @@ def _work(
     start, revoked, answered = context.Barrier(processes + 1), context.Event(), context.Value("i")
     arguments = (f"{sandbox.api_url}/statements/acme", cache, start, revoked, answered)
     workers = [context.Process(target=_call, args=arguments, daemon=True) for _ in range(processes)]
-    for worker in workers:
-        worker.start()
     try:
+        with _uninterrupted():
+            for worker in workers:
+                worker.start()
         # Where it breaks, calls are missing in the end, and count as failed.
         with contextlib.suppress(threading.BrokenBarrierError):
             start.wait(LONGEST_START)
         _watch(sandbox, workers, 2 * first_tokens, revoked, advance)
     finally:
         for worker in workers:
-            worker.kill()  # one that is done is not harmed
-            worker.join()
+            if worker.pid is not None:
+                worker.kill()  # one that is done is not harmed
+                worker.join()
     counts = sandbox.counts
     return _Outcome(processes * CALLS, processes * CALLS - answered.value, counts.token_requests)
 
@@ -147,6 +150,19 @@ def _call(url: str, cache: str, start: Barrier, revoked: Event, answered: Synchr
 
 
 @contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let the processes that are started leave Ctrl-C, which a terminal sends to all, to this one."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     """Let the processes that are started find these variables, and none that would lead them elsewhere."""
     before = dict(os.environ)
@@ -164,8 +180,12 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """Draw a bar for each run; on standard error, so that the table can be kept."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    except ModuleNotFoundError as missing:
+        message = 'the demo needs rich, which is not installed: pip install "aritma-session[sandbox]"'
+        raise ImportError(message, name=missing.name) from missing
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("calls")
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -68,7 +68,7 @@ class TokenEndpoint:
             time.sleep(pause)
         else:
             outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             # Raised here, and not where it happened: no frame of this traceback has a secret among its variables.
             raise outcome
         return outcome

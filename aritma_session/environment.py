@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from .credentials import without_credentials
 
@@ -47,7 +48,8 @@ class Environment:
     def __post_init__(self) -> None:
         _read_issuer(self.issuer)
         if self.tenant is not None and not _TENANT.fullmatch(self.tenant):
-            raise ValueError(f"{self.tenant!r} cannot be a tenant: it is one segment of a path, such as 'acme'")
+            shown = without_credentials(self.tenant)
+            raise ValueError(f"{shown!r} cannot be a tenant: it is one segment of a path, such as 'acme'")
         for name in ("hosts", "other_hosts", "api_hosts"):
             given = getattr(self, name)
             patterns = (given,) if isinstance(given, str) else given
@@ -86,9 +88,23 @@ class Environment:
         :param url: an absolute URL, as it stands in a :class:`requests.PreparedRequest`.
         """
         match = _AUTHORITY.match(url)
-        if match is None:
+        return match is not None and self._is_api_host(match[1].lower(), int(match[2] or _HTTPS_PORT))
+
+    def has_host_of(self, url: str) -> bool:
+        """Tell whether a URL leads to one of the API hosts over https, though it may say so in an unusual way.
+
+        One with a user name in it is not covered, since what the caller says wins; nor is it a foreign host's.
+
+        :param url: an absolute URL, as it stands in a :class:`requests.PreparedRequest`.
+        """
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port or _HTTPS_PORT
+        except ValueError:
             return False
-        host, port = match[1].lower(), int(match[2] or _HTTPS_PORT)
+        return parts.scheme == "https" and self._is_api_host(f"[{host}]" if ":" in host else host, port)
+
+    def _is_api_host(self, host: str, port: int) -> bool:
         if _among(host, port, self.api_hosts):
             return True
         return _among(host, port, self.hosts) and not _among(host, port, self.other_hosts)

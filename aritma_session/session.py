@@ -25,6 +25,8 @@ import requests
 from .auth import AritmaAuth
 
 if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
     from .environment import Environment
     from .stores import TokenStore
 
@@ -42,11 +44,18 @@ class AritmaSession(requests.Session):
     A session can be used by many threads, and be pickled, copied and forked; the copies share the cache. A pickle holds
     the client secret.
 
+    Token requests are sent with the session's own ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters; what
+    is given to a single call is that call's alone. An :class:`AritmaAuth` that is put into ``auth`` by hand is told to
+    do so by its ``borrow``.
+
     The arguments are those of :class:`AritmaAuth`.
 
     :raises ValueError: when a setting is missing or impossible. Sending raises :class:`TokenError`, a
         :class:`requests.RequestException`, when no token can be had.
     """
+
+    #: Whose the adapters' connections are, by process id; unknown where a subclass pickles itself without it.
+    _process: int | None = None
 
     def __init__(
         self,
@@ -61,6 +70,7 @@ class AritmaSession(requests.Session):
         token_timeout: float | tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
+        self._process = os.getpid()
         auth = AritmaAuth(
             client_id,
             client_secret,
@@ -73,6 +83,17 @@ class AritmaSession(requests.Session):
         )
         auth.borrow(self)
         self.auth = auth
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Give the adapter that is mounted for a URL, with connections of this process' own.
+
+        Those that were open at a fork are the parent's: a child that sent over them would be given its answers.
+        """
+        if self._process != os.getpid():
+            for adapter in self.adapters.values():
+                adapter.close()  # lets go of its connections, and is as good as new
+            self._process = os.getpid()
+        return super().get_adapter(url)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """Authorise a request that is redirected, hop by hop.
@@ -88,14 +109,19 @@ class AritmaSession(requests.Session):
         ours, covered = auth.prepared(before), auth.environment.covers(url)
         # The token goes no further than its host; the caller's own credentials go as far as requests lets them.
         leaving = auth.environment.covers(before.url or "") if ours else False
-        if leaving or (covered and (ours or self.should_strip_auth(before.url, url))):  # type: ignore[no-untyped-call]
+        ours_to_give = auth.environment.has_host_of(url)
+        if leaving or (ours_to_give and (ours or self.should_strip_auth(before.url, url))):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
         if ours and covered:
             auth(prepared_request)
         if ours and not covered:
             auth.note_passed(prepared_request)
-        if not covered:  # an API host is never given what .netrc says
+        if not ours_to_give:  # an API host is never given what .netrc says
             super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        return {**state, "_process": self._process}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what requests restores, and let the auth send its token requests as this session sends its own."""

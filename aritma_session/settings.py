@@ -103,25 +103,25 @@ def _client_id(value: object) -> str:
 
 
 def _secret(argument: str | None) -> Secret:
-    variable, file_variable = (os.environ.get(f"ARITMA_CLIENT_SECRET{suffix}", "") for suffix in ("", "_FILE"))
+    # No variable here may hold the secret itself: a traceback that shows variables would show it.
+    given, file_given = (bool(os.environ.get(f"ARITMA_CLIENT_SECRET{suffix}", "").strip()) for suffix in ("", "_FILE"))
     ways = "pass client_secret=... or set the environment variable ARITMA_CLIENT_SECRET or ARITMA_CLIENT_SECRET_FILE"
     if argument is not None:
         if not isinstance(argument, str):
             raise ValueError(f"client_secret is a string, not {_a(argument)}; {ways}")
         secret, source = Secret(argument), "client_secret"
-    elif variable.strip() and file_variable.strip():
+    elif given and file_given:
         both = "ARITMA_CLIENT_SECRET and ARITMA_CLIENT_SECRET_FILE are both set"
         raise ValueError(f"{both}: unset one of them, or pass client_secret=...")
-    elif variable.strip():
-        secret, source = Secret(variable), "ARITMA_CLIENT_SECRET"
-    elif file_variable.strip():
-        secret, source = Secret(path=os.path.abspath(os.path.expanduser(file_variable))), "ARITMA_CLIENT_SECRET_FILE"
+    elif given:
+        secret, source = Secret(os.environ["ARITMA_CLIENT_SECRET"]), "ARITMA_CLIENT_SECRET"
+    elif file_given:
+        path = os.path.abspath(os.path.expanduser(os.environ["ARITMA_CLIENT_SECRET_FILE"]))
+        secret, source = Secret(path=path), "ARITMA_CLIENT_SECRET_FILE"
     else:
         raise ValueError(f"client_secret is missing: {ways}")
-    try:
-        secret.reveal()
-    except ValueError as error:
-        raise ValueError(f"{source} is not usable: {error}; {ways}") from None
+    if (problem := secret.problem) is not None:
+        raise ValueError(f"{source} is not usable: {problem}; {ways}")
     return secret
 
 

@@ -16,7 +16,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import overload
 
 from .exceptions import CredentialsRefused, TokenError
@@ -54,7 +54,13 @@ class _Failure:
 
     def again(self) -> TokenError:
         """Give the error anew: one exception object raised in many threads would gather all their tracebacks."""
-        return copy.copy(self.error)
+        error = copy.copy(self.error)
+        error.__cause__ = self.error.__cause__
+        return error
+
+
+#: Refusals of a client, by who asked: all sources of this process that share a store would meet the same again.
+_refusals: dict[Hashable, _Failure] = {}  # each use is one operation on a dict
 
 
 class TokenSource:
@@ -67,6 +73,8 @@ class TokenSource:
     :param key: what the token is saved under.
     :param lock_timeout: seconds to wait for others who are fetching, before going on without them.
     :param clock: gives seconds since the epoch.
+    :param asker: who ``fetch`` asks as, secret included; sources of one asker, store and key share the memory of a
+        refusal of the client. It is kept in memory only.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class TokenSource:
         *,
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], float] = time.time,
+        asker: Hashable = None,
     ) -> None:
         self._fetch = fetch
         self._store = store
@@ -87,7 +96,8 @@ class TokenSource:
         self._token: Token | None = None
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
         self._failure: _Failure | None = None
-        self._degraded = False
+        self._asker = (key, asker, _identity(store))
+        self._troubles: set[str] = set()  # what the store last failed to do; each use is one operation on a set
         # By process: a lock that was held at a fork stays held in the child.
         self._locks: dict[int, threading.Lock] = {}
 
@@ -139,8 +149,9 @@ class TokenSource:
                 return found
             if (token := self._token) and token.access_token in self._refused and token.irreplaceable(self._clock()):
                 return None if rejected is not None else token
-            if (failure := self._failure) and failure.concerns(began):
-                raise failure.again()
+            for failure in (self._failure, _refusals.get(self._asker)):
+                if failure is not None and failure.concerns(began):
+                    raise failure.again()
             return self._fetch_or_wait(rejected, deadline=began + self._lock_timeout)
 
     def _look(self) -> Token | None:
@@ -166,6 +177,8 @@ class TokenSource:
                     "another process has been fetching a token for %g s: not waiting longer", self._lock_timeout
                 )
                 return self._renew(rejected)
+            if pause == _FIRST_PAUSE:
+                _log.info("another process is fetching a token: waiting for it")
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, _LAST_PAUSE)
             if found := self._look():
@@ -176,10 +189,8 @@ class TokenSource:
         try:
             token = self._fetch()
         except TokenError as error:
-            _log.warning("no token could be had: %s", error)
-            now = time.monotonic()
-            memory = REFUSAL_MEMORY if isinstance(error, CredentialsRefused) else 0
-            self._failure = _Failure(error, at=now, remembered_until=now + memory)
+            _log.info("no token could be had: %s", error)
+            self._remember(error)
             raise
         if rejected is not None or (self._token and self._token.access_token in self._refused):
             token = token.on_trial()
@@ -188,8 +199,20 @@ class TokenSource:
         for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
             self._refused.pop(text, None)
         self._failure, self._token = None, token
+        _refusals.pop(self._asker, None)
         self._save(token)
         return token
+
+    def _remember(self, error: TokenError) -> None:
+        """Keep a failure for those who waited for it, and a refusal of the client for whoever would repeat it."""
+        now = time.monotonic()
+        if not isinstance(error, CredentialsRefused):
+            self._failure = _Failure(error, at=now, remembered_until=now)
+            return
+        for asker, refusal in list(_refusals.items()):
+            if refusal.remembered_until < now:
+                _refusals.pop(asker, None)
+        _refusals[self._asker] = _Failure(error, at=now, remembered_until=now + REFUSAL_MEMORY)
 
     @contextlib.contextmanager
     def _lock_of_threads(self) -> Iterator[None]:
@@ -212,32 +235,51 @@ class TokenSource:
         except Exception as error:
             self._degrade("locked", error)
             manager, held = None, True
+        else:
+            self._troubles.discard("locked")
         try:
             yield held
         finally:
             if manager is not None:
-                try:
-                    manager.__exit__(None, None, None)
-                except Exception as error:
-                    self._degrade("unlocked", error)
+                self._let_go(manager)
+
+    def _let_go(self, manager: contextlib.AbstractContextManager[bool]) -> None:
+        try:
+            manager.__exit__(None, None, None)
+        except Exception as error:
+            self._degrade("unlocked", error)
+        else:
+            self._troubles.discard("unlocked")
 
     def _load(self) -> Token | None:
         try:
-            return self._store.load(self._key)
+            token = self._store.load(self._key)
         except Exception as error:
             self._degrade("read", error)
             return None
+        self._troubles.discard("read")
+        return token
 
     def _save(self, token: Token) -> None:
         try:
             self._store.save(self._key, token)
-            self._degraded = False
         except Exception as error:
             self._degrade("written", error)
+        else:
+            self._troubles.discard("written")
 
     def _degrade(self, what: str, error: Exception) -> None:
         """Say once that the cache is of no use; whatever a store raises, it never breaks a request."""
-        level = logging.DEBUG if self._degraded else logging.WARNING
-        self._degraded = True
+        level = logging.DEBUG if self._troubles else logging.WARNING
+        self._troubles.add(what)
         name = type(self._store).__name__
-        _log.log(level, "%s could not be %s, going on without it: %s: %s", name, what, type(error).__name__, error)
+        advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
+        _log.log(level, "%s could not be %s: %s: %s: %s", name, what, type(error).__name__, error, advice)
+
+
+def _identity(store: TokenStore) -> int:
+    """Tell stores apart as they do themselves, without keeping them alive."""
+    try:
+        return hash(store)
+    except TypeError:  # a store of the user's that has no hash
+        return id(store)

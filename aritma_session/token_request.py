@@ -9,12 +9,15 @@ import contextlib
 import contextvars
 import logging
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import requests
 import requests_oauthlib
+from urllib3.exceptions import LocationParseError
 
 from .answers import read_answer
 from .exceptions import TokenEndpointUnavailable, TokenError
@@ -32,14 +35,18 @@ __all__ = ["ask"]
 #: Bytes; an answer is about 2 KiB.
 LARGEST_ANSWER = 64 * 1024
 
+_log = logging.getLogger("aritma_session")
+
 #: True in the thread that makes a token request, for as long as it does.
 _requesting: contextvars.ContextVar[bool] = contextvars.ContextVar("aritma_session_requesting", default=False)
 
-#: Loggers that write form bodies, headers and tokens at DEBUG.
-_TALKATIVE = ("requests_oauthlib.oauth2_session", "oauthlib")
+#: Loggers that write form bodies, headers and tokens, or whatever a server sent in the place of headers.
+_TALKATIVE = ("requests_oauthlib.oauth2_session", "urllib3.connection")
 
 
-def ask(url: str, grant: Grant, *, timeout: tuple[float, float], lender: requests.Session | None) -> Token | Exception:
+def ask(
+    url: str, grant: Grant, *, timeout: tuple[float, float], lender: requests.Session | None
+) -> Token | BaseException:
     """Send one token request.
 
     :param url: the token endpoint, https.
@@ -47,7 +54,7 @@ def ask(url: str, grant: Grant, *, timeout: tuple[float, float], lender: request
     :param timeout: seconds that it may take to connect, and between two pieces of the answer, or for its whole body.
     :param lender: the session whose ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters are used.
     :returns: the token; or the error, as a value, which so takes no traceback along in whose frames a secret stands. It
-        is a :class:`TokenError`, unless an adapter raised something that is no :class:`requests.RequestException`.
+        is a :class:`TokenError`, unless something was raised that is no :class:`requests.RequestException`.
     """
     try:
         redactor = Redactor(grant.secrets())
@@ -71,13 +78,25 @@ def ask(url: str, grant: Grant, *, timeout: tuple[float, float], lender: request
             session.fetch_token(url, timeout=timeout, **form)
         except _Unusable as found:
             return found.error
-        except requests.RequestException as error:
+        except (requests.RequestException, LocationParseError) as error:
             return _unreachable(url, error, redactor)
         except OSError as error:  # as requests raises it for a file that `verify` or `cert` names
             return TokenError(f"no token could be asked for at {url} ({redactor.line(error)}): {_CHECK_TLS}")
-        except Exception as error:  # noqa: BLE001  # an adapter's own, such as a mock's: the caller gets it as it is
+        except BaseException as error:  # noqa: BLE001  # an adapter's own, or Ctrl-C: the caller gets it as it is
             return _without_frames(error)
-        return tokens[0]
+    _compare_scope(form.get("scope"), tokens[0].scope, redactor)
+    return tokens[0]
+
+
+def _compare_scope(wanted: str | None, granted: str | None, redactor: Redactor) -> None:
+    """Log where the scope granted is not the one asked for: the server may decide so (RFC 6749, section 3.3)."""
+    if wanted is None or granted is None:
+        return
+    missing, added = (set(one.split()) - set(other.split()) for one, other in ((wanted, granted), (granted, wanted)))
+    if missing or added:
+        # What is missing will be met again as a 403.
+        level = logging.WARNING if missing else logging.INFO
+        _log.log(level, "asked for the scope %r and was granted %r", wanted, redactor.line(granted))
 
 
 class _Unusable(Exception):
@@ -121,19 +140,45 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
 
     def _read(self, response: requests.Response, **_: Any) -> requests.Response:
         """Read the answer, however slowly it comes and however long it is, within bounds."""
-        deadline = time.monotonic() + self._seconds
-        content = bytearray()
-        with contextlib.closing(response):
-            for piece in response.iter_content(1):  # a larger piece would be waited for until it is full
-                content += piece
-                if len(content) > LARGEST_ANSWER:
-                    raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
-                if time.monotonic() > deadline:
-                    raise requests.ReadTimeout(f"the answer took more than {self._seconds:g} s to arrive")
+        content, late = bytearray(), threading.Event()
+        with contextlib.closing(response), _alarm(self._seconds, late, response.raw):
+            try:
+                for piece in response.iter_content(1):  # a larger piece would be waited for until it is full
+                    content += piece
+                    if late.is_set() or len(content) > LARGEST_ANSWER:
+                        break
+            except Exception:
+                if not late.is_set():
+                    raise
+        if late.is_set():
+            raise requests.ReadTimeout(f"the answer took more than {self._seconds:g} s to arrive")
+        if len(content) > LARGEST_ANSWER:
+            raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
         stated = response.headers.get("Content-Length", "")
         if "Content-Encoding" not in response.headers and stated.isdecimal() and len(content) < int(stated):
             raise requests.exceptions.ChunkedEncodingError("the answer broke off")  # urllib3 1.26 does not say so
         return copy_response(response, _in_utf_8(bytes(content)))
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float, late: threading.Event, raw: Any) -> Iterator[None]:
+    """End a reading from outside: what comes by drops, or without end, may keep it from ever looking at a clock."""
+
+    def ring() -> None:
+        late.set()
+        with contextlib.suppress(Exception):  # it may have ended at this very moment, or be a mock's
+            if hasattr(raw, "shutdown"):  # since urllib3 2.3
+                raw.shutdown()
+            else:
+                raw._connection.sock.shutdown(socket.SHUT_RD)  # noqa: SLF001  # the older ones have no other way
+
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _in_utf_8(content: bytes) -> bytes:
@@ -161,8 +206,11 @@ def _not_ours(_: logging.LogRecord) -> bool:
     return not _requesting.get()
 
 
-def _unreachable(url: str, error: requests.RequestException, redactor: Redactor) -> TokenError:
+def _unreachable(url: str, error: requests.RequestException | LocationParseError, redactor: Redactor) -> TokenError:
     """Say why there was no answer; the error that is given as the cause has no request, connection or traceback."""
+    if isinstance(error, (requests.exceptions.InvalidURL, LocationParseError)):
+        # No word of it is repeated: what cannot be read is a proxy's, with its password.
+        return TokenError(f"no token could be asked for at {url}: a proxy's URL cannot be read; {_CHECK_PROXIES}")
     whole = str(error)
     # What urllib3 gave up for says more, in fewer words, than that it did; release 1.26 puts an object before it.
     reason = str(getattr(error.args[0], "reason", error) if error.args else error)
@@ -171,7 +219,10 @@ def _unreachable(url: str, error: requests.RequestException, redactor: Redactor)
     if isinstance(error, requests.exceptions.SSLError) and "EOF" not in whole:  # the end of a connection is no verdict
         found = TokenError(f"Aritma ID at {url} could not prove who it is ({said}): {_CHECK_TLS}")
     elif isinstance(error, _PASSING):
-        advice = "check the network, proxies and token_timeout (ARITMA_TOKEN_TIMEOUT), or try again later"
+        advice = (
+            "check environment (ARITMA_ENVIRONMENT), the network, proxies and token_timeout (ARITMA_TOKEN_TIMEOUT), or "
+            "try again later"
+        )
         found = TokenEndpointUnavailable(f"Aritma ID at {url} could not be reached ({said}): {advice}")
     else:
         found = TokenError(f"no token could be asked for at {url} ({said}): check environment (ARITMA_ENVIRONMENT)")
@@ -179,7 +230,12 @@ def _unreachable(url: str, error: requests.RequestException, redactor: Redactor)
     return found
 
 
-_CHECK_TLS = "check verify and cert (or REQUESTS_CA_BUNDLE), and who stands between you and it"
+_CHECK_TLS = (
+    "check the session's verify and cert (or REQUESTS_CA_BUNDLE; those of a single call do not count here), and any "
+    "proxy that reads what is sent"
+)
+
+_CHECK_PROXIES = "check the session's proxies, or HTTPS_PROXY; in a password, write # as %23, / as %2F, @ as %40"
 
 _PASSING = (
     requests.ConnectionError,
@@ -189,7 +245,7 @@ _PASSING = (
 )
 
 
-def _without_frames(error: Exception) -> Exception:
+def _without_frames(error: BaseException) -> BaseException:
     links: list[BaseException | None] = [error]
     for link in links:
         if link is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import time
 import types
 
@@ -15,6 +16,18 @@ def wait_for(condition, seconds=20.0):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
         time.sleep(0.005)
     return value
+
+
+def in_child(work):
+    """The whole number that some work gives in a fork of this process, which never comes back into the test run."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            status = int(work())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def results(processes, seconds=50.0):

@@ -52,9 +52,9 @@ def fetch(sandbox, endpoint, monkeypatch):
     """Ask once, with an answer prepared: the token."""
     monkeypatch.setattr(aritma_session.endpoint, "TRIES", 1)
 
-    def fetch(answer, secret=sandbox.client_secret):
+    def fetch(answer, secret=sandbox.client_secret, scope=("bankservice",)):
         sandbox.answer_token_requests(answer)
-        return endpoint.fetch(ClientCredentials(sandbox.client_id, Secret(secret), ("bankservice",)))
+        return endpoint.fetch(ClientCredentials(sandbox.client_id, Secret(secret), scope))
 
     return fetch
 
@@ -87,6 +87,26 @@ class TestTokens:
     @pytest.mark.parametrize(("scope", "granted"), [("other", "other"), ("", ""), (["a", "b"], "a b"), (None, None)])
     def test_with_another_scope_than_was_asked_for_are_used(self, fetch, scope, granted):
         assert fetch(Answer.token(scope=scope)).scope == granted
+
+    @pytest.mark.parametrize(
+        ("scope", "level"),
+        [("api other", "WARNING"), ("", "WARNING"), ("bankservice api", "INFO"), ("bankservice", None), (None, None)],
+    )
+    def test_log_a_scope_that_was_not_asked_for(self, fetch, caplog, scope, level):
+        with caplog.at_level("DEBUG", logger="aritma_session"):
+            fetch(Answer.token(scope=scope))
+        told = [(record.levelname, record.getMessage()) for record in caplog.records]
+        assert told == ([(level, f"asked for the scope 'bankservice' and was granted {scope!r}")] if level else [])
+
+    def test_log_no_scope_where_none_was_asked_for(self, fetch, caplog):
+        with caplog.at_level("DEBUG", logger="aritma_session"):
+            assert fetch(Answer.token(), scope=()).scope
+        assert caplog.records == []
+
+    def test_log_no_secret_that_a_scope_repeats(self, fetch, sandbox, caplog):
+        fetch(Answer.token(scope=f"{sandbox.client_secret} api"))
+        assert "granted '*** api'" in caplog.text
+        assert sandbox.client_secret not in caplog.text
 
     @pytest.mark.parametrize(
         ("stated", "lifetime"),
@@ -382,6 +402,12 @@ class TestEchoes:
         error = refusal(Answer(400, ("x" * 190 + SIMPLE + "y" * 50).encode(), TEXT), secret=SIMPLE)
         assert SIMPLE[:5] not in str(error)
         assert_hidden(error, SIMPLE, SIMPLE)
+
+    def test_of_tokens_are_hidden_and_nothing_else_is(self):
+        said = '{"access_token": "a.b", "expires_in": 60, "scope": "api"}'
+        hidden = '{"access_token": "***", "expires_in": 60, "scope": "api"}'
+        redactor = Redactor(["unrelated"])
+        assert redactor.text(said) == redactor.text(hidden) == hidden
 
     @pytest.mark.parametrize("text", ["eyJhbGciOi", 'a\\"b', "a\\nb"])
     def test_of_tokens_in_a_refusal_are_hidden(self, refusal, text):

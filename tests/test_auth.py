@@ -24,6 +24,13 @@ class TestAttaching:
         assert sent_authorization(sandbox) == [None]
         assert sandbox.counts.token_requests == 0
 
+    def test_another_host_and_why_it_gets_no_token_stand_in_the_log(self, session, sandbox, caplog):
+        with caplog.at_level("DEBUG", logger="aritma_session"):
+            session.get(sandbox.other_host.replace("//", "//user:word@"))
+        host = sandbox.other_host.removeprefix("https://")
+        said = [record.getMessage() for record in caplog.records if record.name == "aritma_session"]
+        assert said == [f"no token for a request to {host}: it is no API host of {sandbox.issuer}"]
+
     def test_api_hosts_adds_hosts(self, environ, sandbox):
         with AritmaSession(api_hosts=sandbox.other_host.removeprefix("https://")) as session:
             assert session.get(f"{sandbox.other_host}/api/v3/echo").ok
@@ -107,6 +114,15 @@ class TestNetrc:
     def test_credentials_in_the_url_go_to_another_host(self, session, sandbox):
         session.get(sandbox.other_host.replace("//", "//user:word@") + "/api/v3/echo")
         assert sent_authorization(sandbox) == ["Basic dXNlcjp3b3Jk"]
+
+    @pytest.mark.parametrize("behind", ["", "/redirect"])
+    def test_an_api_host_never_gets_it_where_its_url_names_a_user(self, session, sandbox, echo, netrc, behind):
+        url = echo.replace("//", "//user:word@")
+        if behind:
+            session.get(f"{sandbox.issuer}{behind}", params={"to": url})
+        else:
+            session.get(url)
+        assert sent_authorization(sandbox, "/api/v3/echo") == [None if behind else "Basic dXNlcjp3b3Jk"]
 
     def test_the_token_request_does_not_get_it(self, session, sandbox, echo, netrc):
         session.get(echo)

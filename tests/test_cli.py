@@ -9,12 +9,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
 
 from aritma_session import AritmaSession, cli, demo
 from aritma_session.sandbox import Answer
+
+from helpers import wait_for
 
 
 @pytest.fixture
@@ -128,7 +131,15 @@ def test_demo_leaves_the_environment_as_it_was(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["demo", "--processes", "0"], ["demo", "--processes", "many"], ["sandbox", "--port", "-1"]],
+    [
+        [],
+        ["nonsense"],
+        ["demo", "--processes", "0"],
+        ["demo", "--processes", "many"],
+        ["sandbox", "--port", "-1"],
+        ["sandbox", "--port", "65536"],
+        ["sandbox", "--token-lifetime", "0"],
+    ],
 )
 def test_a_wrong_command_line_has_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -137,7 +148,57 @@ def test_a_wrong_command_line_has_status_2(arguments, capsys):
     assert "usage: aritma-session" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["sandbox", "--help"]])
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_demo_that_is_interrupted_ends_without_a_word(command, tmp_path, number, running):
+    """Ctrl-C reaches the processes of the demo too, whether they have started or not."""
+    directory = tmp_path / "tmp"
+    directory.mkdir()
+    environ = {**os.environ, "TMPDIR": str(directory)}
+    process = command("demo", "--processes", "3", start_new_session=True, env=environ)
+    wait_for(lambda: list(directory.glob("aritma-sandbox-*")))
+    if running:
+        wait_for(lambda: list(directory.glob("*/aritma-session/*.json")))
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output) == (1, "")
+    assert "Traceback" not in errors
+    assert "failed" not in errors
+    assert list(directory.iterdir()) == []
+
+
+def test_a_reader_that_leaves_is_no_trouble(environ):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "aritma_session", "demo", "--processes", "1", "--json"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_demo_says_what_it_lacks(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert cli.main(["demo"]) == 1
+    assert "pip install" in capsys.readouterr().err
+
+
+def test_the_demo_runs_beside_the_main_thread():
+    thread = threading.Thread(target=demo._uninterrupted().__enter__)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["sandbox", "--help"], ["--version"]])
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

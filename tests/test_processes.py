@@ -14,7 +14,7 @@ import pytest
 from aritma_session import AritmaSession
 from aritma_session.sandbox import Answer
 
-from helpers import results, wait_for
+from helpers import in_child, results, sent_authorization, wait_for
 
 #: Make the calls of one process between a sign that it is ready and the sign to go; print how they were answered.
 WORKER = """if True:
@@ -22,21 +22,33 @@ WORKER = """if True:
     from aritma_session import AritmaSession
     url, calls = sys.argv[1], int(sys.argv[2])
     with AritmaSession() as session:
-        print("ready", file=sys.stderr, flush=True)
+        print("ready", flush=True)
         sys.stdin.readline()
         statuses = [session.get(url, timeout=30).status_code for _ in range(calls)]
     print(json.dumps(statuses))
 """
 
+#: The same, saying what happens to its token.
+TELLING = WORKER.replace(
+    "import json, sys",
+    "import json, logging, sys; logging.basicConfig(level='INFO', format='%(message)s', stream=sys.stdout)",
+)
 
-def run(start, count, url, calls, meanwhile=lambda: None):
-    """Let so many processes begin at the same moment; the statuses that each of them saw."""
-    processes = [start(WORKER, url, calls) for _ in range(count)]
+
+def begin(start, count, url, calls, code=WORKER):
+    """Let so many processes begin at the same moment, once all of them are ready."""
+    processes = [start(code, url, calls) for _ in range(count)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    meanwhile()
-    return results(processes)
+    return processes
+
+
+def run(start, count, url, calls):
+    """The statuses that each of so many processes saw."""
+    return results(begin(start, count, url, calls))
 
 
 def test_8_cold_processes_make_one_token_request(environ, sandbox, echo, start):
@@ -46,23 +58,23 @@ def test_8_cold_processes_make_one_token_request(environ, sandbox, echo, start):
 
 
 def test_a_revocation_costs_one_token_request_and_no_call(environ, sandbox, echo, start):
-    def revoke():
-        wait_for(lambda: sandbox.counts.calls >= 100)
-        sandbox.revoke_all()
-
-    assert run(start, 8, echo, 50, meanwhile=revoke) == [[200] * 50] * 8
+    halfway = WORKER.replace("for _ in range(calls)]", "for number in range(calls) if number != 40 or input()]")
+    processes = begin(start, 8, echo, 50, code=halfway)
+    wait_for(lambda: sandbox.counts.calls >= 100)
+    sandbox.revoke_all()
+    for process in processes:  # none makes its last calls before the revocation
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+    assert results(processes) == [[200] * 50] * 8
     assert sandbox.counts.token_requests == 2
     assert sandbox.counts.refused >= 1
 
 
 def test_an_expiry_costs_one_token_request(environ, sandbox, echo, start):
     sandbox.answer_token_requests(Answer.token(lifetime=1))
+    sandbox.token_delay = 0.1
     paced = WORKER.replace("for _ in range(calls)]", "for _ in range(calls) if not __import__('time').sleep(0.05)]")
-    processes = [start(paced, echo, 30) for _ in range(4)]
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    assert results(processes) == [[200] * 30] * 4
+    assert results(begin(start, 4, echo, 30, code=paced)) == [[200] * 30] * 4
     assert sandbox.counts.token_requests == 2
 
 
@@ -86,21 +98,23 @@ def test_32_cold_threads_make_one_token_request(session, sandbox, echo):
         sandbox.revoke_all()
         assert list(pool.map(call, range(32))) == [200] * 32
     assert sandbox.counts.token_requests == 2
+    assert None not in sent_authorization(sandbox)
 
 
 def test_a_lock_holder_that_is_killed_stops_nobody(environ, sandbox, echo, start):
-    sandbox.token_delay = 60
-    holder = start(WORKER, echo, 1)
-    holder.stdin.write("go\n")
-    holder.stdin.flush()
+    sandbox.answer_token_requests(Answer.trickle(60))  # the first answer only
+    (holder,) = begin(start, 1, echo, 1)
     wait_for(lambda: sandbox.counts.token_requests == 1)
-    sandbox.token_delay = 0
-    others = [start(WORKER, echo, 1) for _ in range(4)]
+    others = begin(start, 4, echo, 1, code=TELLING)
     for process in others:
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        assert process.stdout.readline() == "another process is fetching a token: waiting for it\n"
     holder.kill()
-    assert results(others) == [[200]] * 4
+    outputs = [process.communicate(timeout=50)[0].splitlines() for process in others]
+    assert [lines[-1] for lines in outputs] == ["[200]"] * 4
+    assert (
+        sorted(lines[0].split(" that lives")[0] for lines in outputs)
+        == ["fetched a token"] + ["took over a token from the cache"] * 3
+    )
     assert sandbox.counts.token_requests == 2
 
 
@@ -108,13 +122,10 @@ def test_a_lock_holder_that_is_killed_stops_nobody(environ, sandbox, echo, start
 def test_a_lock_holder_that_is_stopped_keeps_others_waiting_within_the_bound(
     environ, sandbox, echo, start, session, caplog
 ):
-    sandbox.token_delay = 60
-    holder = start(WORKER, echo, 1)
-    holder.stdin.write("go\n")
-    holder.stdin.flush()
+    sandbox.answer_token_requests(Answer.trickle(60))  # the first answer only
+    (holder,) = begin(start, 1, echo, 1)
     wait_for(lambda: sandbox.counts.token_requests == 1)
     holder.send_signal(signal.SIGSTOP)
-    sandbox.token_delay = 0
     session.auth._source._lock_timeout = 0.2
     assert session.get(echo).status_code == 200
     assert "not waiting longer" in caplog.text
@@ -145,18 +156,27 @@ def test_one_session_serves_a_pool_of_processes(environ, session, sandbox, echo,
     assert sandbox.counts.token_requests == 1
 
 
+def calls_of(session, url, name):
+    """Make calls that each bear a name; 0 if each answer is the one to its own call."""
+    for number in range(20):
+        answer = session.get(url, params={"call": f"{name}.{number}"}, timeout=30)
+        if answer.status_code != 200 or answer.json()["query"] != f"call={name}.{number}":
+            return 1
+    return 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_a_forked_session_goes_on_in_both(environ, session, sandbox, echo):
+@pytest.mark.parametrize("again", [lambda session: session, copy.copy], ids=["itself", "a copy made after the fork"])
+def test_a_forked_session_goes_on_in_all_and_gives_each_its_own_answers(environ, session, sandbox, echo, again):
+    """One warm connection, which no child may use: its answers would go to whoever reads first."""
     session.get(echo)
     sandbox.revoke_all()
-    child = os.fork()
-    if child == 0:
-        # The connections of the parent are not the child's to use: that is so with any requests.Session.
-        twin = copy.deepcopy(session)
-        os._exit(0 if twin.get(echo, timeout=30).status_code == 200 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert session.get(echo).status_code == 200
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        children = [pool.submit(in_child, lambda name=name: calls_of(again(session), echo, name)) for name in "abcd"]
+        mine = calls_of(session, echo, "parent")
+    assert [child.result() for child in children] == [0] * 4
+    assert mine == 0
     assert sandbox.counts.token_requests == 2
 
 

@@ -9,10 +9,11 @@ import typing
 import pytest
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 
 from aritma_session import AritmaSession, TokenError
 from aritma_session import auth as auth_module
-from aritma_session.sandbox import Answer
+from aritma_session.sandbox import Answer, Counts
 
 from helpers import sent_authorization
 
@@ -89,9 +90,11 @@ class TestReplay:
         assert revoked.post(echo, data=make()).status_code == 200
         assert sandbox.counts.token_requests == 1
 
-    def test_what_cannot_be_sent_again_gets_its_401_even_where_there_is_no_token(self, revoked, sandbox, echo):
+    def test_what_cannot_be_sent_again_gets_its_401_even_where_there_is_no_token(self, revoked, sandbox, echo, caplog):
         sandbox.answer_token_requests(Answer.error(400, "invalid_request"))
         assert revoked.post(echo, data=iter([b"a"])).status_code == 401
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert "invalid_request" in warning
 
     def test_a_file_that_was_closed_meanwhile_is_not_sent_again(self, revoked, echo, tmp_path):
         class Closing(io.BytesIO):
@@ -134,6 +137,66 @@ class TestReplay:
         assert [old.status_code for old in response.history] == [401]
         assert read == []
 
+    def test_the_refused_answer_gives_its_connection_to_the_replay(self, revoked, echo):
+        with AritmaSession() as other:
+            assert other.get(echo).ok  # so that the new token comes from the cache, over no connection
+        revoked.mount("https://", HTTPAdapter())
+        assert revoked.get(echo).history
+        pools = revoked.get_adapter(echo).poolmanager.pools
+        assert [pools[key].num_connections for key in list(pools.keys())] == [1]
+
+    def test_the_refused_answer_is_let_go_of_where_there_is_no_new_token(self, revoked, sandbox, echo):
+        class Keeping(HTTPAdapter):
+            kept: typing.ClassVar = []
+
+            def send(self, request, **kwargs):
+                self.kept.append(super().send(request, **kwargs))
+                return self.kept[-1]
+
+        revoked.mount("https://", Keeping())
+        sandbox.answer_token_requests(Answer.error(400, "invalid_request"))
+        with pytest.raises(TokenError):
+            revoked.get(echo, stream=True)
+        assert Keeping.kept[0].status_code == 401
+        assert Keeping.kept[0].raw.closed
+
+    def test_a_refused_answer_that_was_read_already_is_answered_all_the_same(self, revoked, echo):
+        class Reading(HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                if response.status_code == 401:
+                    list(response.iter_content(100))
+                return response
+
+        revoked.mount("https://", Reading())
+        assert revoked.get(echo).status_code == 200
+
+    def test_the_replay_is_the_same_request_but_for_the_token(self, revoked, sandbox, echo):
+        revoked.cookies["a"] = "b"
+        revoked.post(echo, data={"a": "b"}, headers={"X-Call": "1"}, cookies={"c": "d"}, params={"p": "1"})
+        first, second = [request for request in sandbox.requests if request.kind == "api"]
+        assert {**first.headers, "authorization": None} == {**second.headers, "authorization": None}
+        assert (first.method, first.path, first.query) == (second.method, second.path, second.query)
+
+    def test_a_replayed_request_can_be_sent_again(self, revoked, sandbox, echo):
+        again = revoked.get(echo).request
+        sandbox.revoke_all()
+        assert revoked.send(again).status_code == 200
+
+    def test_a_late_401_for_an_old_token_is_answered_with_the_new_one(self, session, sandbox, echo):
+        late = session.prepare_request(requests.Request("GET", echo))
+        sandbox.revoke_all()
+        assert session.get(echo).status_code == 200
+        assert session.send(late).status_code == 200
+        assert sandbox.counts.token_requests == 2
+
+    def test_a_request_that_was_led_to_another_host_is_not_given_a_new_token(self, revoked, sandbox, echo):
+        """By whoever changes a prepared request: its token goes where he says, and no other follows."""
+        prepared = revoked.prepare_request(requests.Request("GET", echo))
+        prepared.url = f"{sandbox.other_host}/api/v3/echo"
+        assert revoked.send(prepared).status_code == 401
+        assert sandbox.counts == Counts(calls=1, refused=1)
+
     def test_it_uses_the_same_connection_and_arguments(self, revoked, echo):
         class Recording(requests.adapters.HTTPAdapter):
             calls: typing.ClassVar = []
@@ -174,6 +237,15 @@ class TestReplay:
             assert session.get(refuses).status_code == 401
             assert sandbox.counts.token_requests == 3
 
+    def test_a_host_that_refused_is_given_later_tokens(self, environ, sandbox):
+        with AritmaSession(api_hosts=sandbox.other_host.removeprefix("https://")) as session:
+            other = f"{sandbox.other_host}/api/v3"
+            assert session.get(f"{other}/status/401").status_code == 401
+            for _ in range(2):
+                assert session.get(f"{sandbox.api_url}/echo").ok
+                sandbox.revoke_all()
+            assert session.get(f"{other}/echo").status_code == 200
+
     def test_a_token_of_another_process_that_was_revoked_too_is_replaced_by_the_next_call(self, environ, sandbox, echo):
         with AritmaSession() as idle, AritmaSession() as busy:
             idle.get(echo)
@@ -196,7 +268,9 @@ class TestReplay:
         assert session.get(echo).status_code == 403
         assert sandbox.counts.token_requests == 1
 
-    @pytest.mark.parametrize(("status", "accepted"), [(200, True), (403, True), (404, False), (503, False)])
+    @pytest.mark.parametrize(
+        ("status", "accepted"), [(200, True), (403, True), (302, False), (404, False), (503, False)]
+    )
     def test_an_answer_tells_whether_the_token_was_accepted(self, revoked, sandbox, status, accepted):
         revoked.get(f"{sandbox.api_url}/status/{status}")
         sandbox.revoke_all()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import pickle
+import traceback
 
 import pytest
 import requests
 
-from aritma_session import TokenError
+from aritma_session import AritmaSession, TokenError
 from aritma_session.sandbox import Answer
 
 from helpers import holding, reachable
@@ -66,6 +68,40 @@ class TestSecrets:
             parts = vars(error), error.args, error.__cause__, error.__context__
             assert holding(reachable(*parts), sandbox.client_secret) == []
             session.auth._source._failure = None
+
+    def test_no_log_record_of_any_logger_holds_a_secret_or_a_token(self, environ, sandbox, echo, caplog):
+        loggers = [logging.getLogger(name) for name in ("", *logging.root.manager.loggerDict)]
+        before = [logger.level for logger in loggers]
+        for logger in loggers:
+            logger.setLevel(1)
+        try:
+            with AritmaSession() as one, AritmaSession() as two:
+                calls = [session.get(echo) for session in (one, two, one)]
+                sandbox.revoke_all()
+                calls += [session.get(echo) for session in (one, two)]
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+        tokens = {call.request.headers["Authorization"].split()[1] for call in calls}
+        assert len(tokens) == 2
+        said = [record.getMessage() + repr(record.args) for record in caplog.records]
+        assert any("took over" in text for text in said)
+        assert holding(said, sandbox.client_secret, *tokens) == []
+
+    @pytest.mark.parametrize("variable", ["ARITMA_CLIENT_SECRET", "ARITMA_CLIENT_SECRET_FILE"])
+    def test_a_setting_that_is_wrong_leads_to_no_secret(self, monkeypatch, variable, tmp_path):
+        wrong, path = "never-show-this\nnor-this", tmp_path / "secret"
+        path.write_text(wrong)
+        for name in ("ARITMA_CLIENT_SECRET", "ARITMA_CLIENT_SECRET_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(variable, str(path) if variable.endswith("FILE") else wrong)
+        with pytest.raises(ValueError, match=variable) as caught:
+            AritmaSession("client")
+        chain = [caught.value, caught.value.__cause__, caught.value.__context__]
+        frames = [frame for error in chain if error for frame, _ in traceback.walk_tb(error.__traceback__)][1:]
+        assert len(frames) >= 4
+        assert not [frame for frame in frames if "never-show-this" in repr(frame.f_locals)]
+        assert "line break" in str(caught.value)
 
     def test_the_disk_holds_nothing_of_the_secret(self, session, sandbox, echo, cache):
         session.get(echo)

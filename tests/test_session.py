@@ -70,13 +70,54 @@ class TestRedirects:
         session.get(via(sandbox.issuer, echo))
         assert sent_authorization(sandbox) == ["Basic dXNlcjp3b3Jk"] * 2
 
+    def test_the_users_hooks_see_no_401_behind_a_redirect_either(self, session, sandbox, via, echo):
+        seen = []
+        session.hooks["response"] = [lambda response, **kwargs: seen.append(response.status_code)]
+        session.get(echo)
+        sandbox.revoke_all()
+        session.get(via(sandbox.other_host, echo))
+        assert seen == [200, 302, 200]
+
+    def test_a_copy_of_a_request_keeps_its_hooks_when_the_original_is_authorised(self, session, echo):
+        request = requests.Request("GET", echo, auth=("user", "word")).prepare()
+        del request.headers["Authorization"]
+        hooks = request.hooks
+        twin = request.copy()
+        session.auth(request)
+        assert len(request.hooks["response"]) == 1
+        assert twin.hooks == hooks == {"response": []}
+
+    def test_the_token_stays_where_it_is_whatever_a_subclass_lets_through(self, environ, sandbox, via):
+        class Trusting(AritmaSession):
+            def should_strip_auth(self, old_url, new_url):
+                return False
+
+        with Trusting() as session:
+            session.get(via(sandbox.issuer, f"{sandbox.other_host}/api/v3/echo"))
+        assert sent_authorization(sandbox, "/api/v3/echo") == [None]
+
+    def test_a_prepared_request_is_not_changed_by_a_redirect(self, session, via, sandbox, echo):
+        prepared = session.prepare_request(requests.Request("GET", via(sandbox.other_host, echo)))
+        before = copy.deepcopy((prepared.hooks, dict(prepared.headers)))
+        assert session.send(prepared).ok
+        assert (prepared.hooks, dict(prepared.headers)) == before
+
+    def test_a_401_that_was_answered_before_a_redirect_is_not_in_its_history(self, session, sandbox, via, echo):
+        """As with requests' own digest authentication: a redirect's history is that of its hops."""
+        session.get(echo)
+        sandbox.revoke_all()
+        assert [old.status_code for old in session.get(via(sandbox.other_host, echo)).history] == [302]
+
+
+AGAIN = pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))],
+    ids=["copy", "deep", "pickle"],
+)
+
 
 class TestSharing:
-    @pytest.mark.parametrize(
-        "again",
-        [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))],
-        ids=["copy", "deep", "pickle"],
-    )
+    @AGAIN
     @pytest.mark.parametrize("kind", ["file", "memory"])
     def test_a_copied_session_works_and_shares_the_cache(self, environ, sandbox, echo, again, kind, cache):
         with AritmaSession(cache="memory" if kind == "memory" else cache) as session:
@@ -90,14 +131,27 @@ class TestSharing:
                 assert twin.get(echo).ok
                 assert session.get(echo).ok
 
-    def test_a_copy_sends_its_token_requests_its_own_way(self, environ, sandbox, echo):
-        with AritmaSession(cache="memory") as session, copy.copy(session) as twin:
-            session.get(echo)
-            twin.trust_env = False
-            sandbox.revoke_all()
-            session.auth = None
-            with pytest.raises(requests.exceptions.SSLError):
-                twin.get(echo)
+    @AGAIN
+    def test_a_copy_sends_its_token_requests_its_own_way(self, environ, sandbox, echo, again, monkeypatch):
+        class Watching(requests.adapters.HTTPAdapter):
+            def send(self, request, **kwargs):
+                sent.append((self.name, request.path_url))
+                return super().send(request, **kwargs)
+
+        sent = []
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        with AritmaSession(cache="memory") as session:
+            session.verify = sandbox.ca_bundle
+            with again(session) as twin:
+                for name, each in (("first", session), ("second", twin)):
+                    each.adapters = {"https://": Watching()}
+                    each.adapters["https://"].name = name
+                assert session.get(echo).ok
+                sandbox.revoke_all()
+                assert twin.get(echo).ok
+        token, call = "/connect/token", "/api/v3/echo"
+        assert [path for name, path in sent if name == "first"] == [token, call]
+        assert [path for name, path in sent if name == "second"] in ([call, token, call], [token, call])
 
     def test_a_session_with_another_auth_can_be_pickled(self, session):
         session.auth = ("user", "word")
@@ -114,6 +168,10 @@ class TestSharing:
     )
     def test_another_client_scope_tenant_or_issuer_has_another_token(self, environ, change):
         assert AritmaAuth(**change)._source._key != AritmaAuth()._source._key
+
+    def test_the_parts_of_a_cache_key_do_not_run_together(self, environ):
+        one, two = AritmaAuth(client_id="client", scope="x"), AritmaAuth(client_id="clientx", scope="")
+        assert one._source._key != two._source._key
 
     def test_the_order_of_scopes_and_the_secret_make_no_difference(self, environ):
         one, two = (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
+import gc
 import json
 import logging
 import os
@@ -21,7 +23,7 @@ from aritma_session import FileStore, MemoryStore, Token, TokenStore
 from aritma_session.stores import file as file_module
 from aritma_session.stores import open_store
 
-from helpers import results, wait_for
+from helpers import in_child, results, wait_for
 
 KEY = "0123456789abcdef"
 TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True)
@@ -176,6 +178,67 @@ class TestFiles:
                 return held
 
         assert wait_for(free)
+
+    def test_the_lock_file_stays_what_it_is(self, files):
+        inodes = []
+        for _ in range(2):
+            with files.lock(KEY):
+                inodes.append(os.stat(os.path.join(files.directory, f"{KEY}.lock")).st_ino)
+        assert len(set(inodes)) == 1
+        assert os.listdir(files.directory) == [f"{KEY}.lock"]
+
+    @posix
+    @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+    def test_a_file_system_without_locks_is_an_error_and_no_lock(self, files, monkeypatch, number):
+        def flock(descriptor, operation):
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fcntl.flock", flock)
+            with pytest.raises((OSError, NotImplementedError)) as caught, files.lock(KEY):
+                pass
+        assert type(caught.value).__name__ != "Timeout"
+        with files.lock(KEY) as held:
+            assert held
+
+    def test_a_lock_that_cannot_be_had_is_an_error_and_not_somebody_elses(self, files):
+        files.save(KEY, TOKEN)
+        os.mkdir(os.path.join(files.directory, f"{KEY}.lock"))
+        with pytest.raises(OSError) as caught, files.lock(KEY):  # noqa: PT011  # each platform has its own
+            pass
+        assert type(caught.value).__name__ != "Timeout"
+
+    def test_a_lock_that_somebody_else_holds_is_not_waited_for(self, files, monkeypatch):
+        with files.lock(KEY) as first, monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits"))
+            with files.lock(KEY) as second:
+                pass
+        assert (first, second) == (True, False)
+
+    @posix
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_fork_neither_has_nor_lets_go_of_its_parents_lock(self, files):
+        entered, go = threading.Event(), threading.Event()
+
+        def hold():
+            with files.lock(KEY):
+                entered.set()
+                assert go.wait(20)
+
+        def take():
+            gc.collect()
+            with files.lock(KEY) as held:
+                return held
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert entered.wait(20)
+        assert in_child(take) == 0
+        assert not take()
+        go.set()
+        holder.join()
+        assert in_child(take) == 1
+        assert take()
 
     @posix
     @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
@@ -366,10 +429,13 @@ class TestFiles:
         assert len(tries) == 1
 
     def test_a_reader_that_stays_is_not_waited_for_for_ever(self, files, monkeypatch):
+        pauses = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
         monkeypatch.setattr(os, "replace", lambda source, target: fail(error=PermissionError))
         monkeypatch.setattr(file_module, "_POSIX", False)
         with pytest.raises(PermissionError):
             files.save(KEY, TOKEN)
+        assert 0 < sum(pauses) < 1
 
 
 class TestOpening:

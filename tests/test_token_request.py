@@ -380,15 +380,23 @@ class TestBounds:
         assert type(error.__cause__) is requests.exceptions.ContentDecodingError
 
     def test_an_answer_that_trickles_is_given_up(self, failure, one_try):
-        error = failure(Answer.trickle(0.001), timeout=(5, 0.4))
+        error = failure(Answer.trickle(0.003), timeout=(5, 1))
         assert type(error) is TokenEndpointUnavailable
-        assert "0.4 s" in str(error)
+        assert "more than 1 s" in str(error)
         assert "ARITMA_TOKEN_TIMEOUT" in str(error)
         assert type(error.__cause__) is requests.ReadTimeout
         assert_secretless(error, "eyJ")
 
+    def test_an_answer_that_comes_and_says_nothing_is_given_up(self, failure, one_try):
+        """Compressed, so that no byte comes out of those that go in."""
+        nothing = gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 2000
+        answer = Answer(200, nothing, {"Content-Encoding": "gzip"}, kind="trickle", interval=0.004)
+        error = failure(answer, timeout=(5, 1))
+        assert type(error) is TokenEndpointUnavailable
+        assert type(error.__cause__) is requests.ReadTimeout
+
     def test_an_answer_that_does_not_come_is_given_up(self, sandbox, failure, one_try):
-        sandbox.token_delay = 0.3
+        sandbox.token_delay = 30
         error = failure(timeout=(5, 0.1))
         assert type(error) is TokenEndpointUnavailable
         assert type(error.__cause__) in {requests.ReadTimeout, requests.ConnectionError}
@@ -429,7 +437,6 @@ class TestUnreachable:
     @pytest.mark.parametrize(
         "raised",
         [
-            lambda request: requests.exceptions.InvalidURL("no"),
             lambda request: requests.exceptions.InvalidHeader("no", request=request),
             lambda request: requests.RequestException("no", request=request),
         ],
@@ -461,6 +468,24 @@ class TestUnreachable:
         assert "client_secret=***" in str(error)
         assert str(error).isprintable()
         assert_secretless(error, sandbox.client_secret)
+
+    @pytest.mark.parametrize("proxy", ["http://user:hunter2#x@localhost:9", "http://user:hunter2@localhost:99999"])
+    def test_hides_what_stands_in_a_proxy_that_cannot_be_read(self, failure, lender, caplog, proxy):
+        lender.proxies["https"] = proxy
+        error = failure()
+        assert type(error) is TokenError
+        assert "HTTPS_PROXY" in str(error)
+        assert "hunter2" not in "".join(traceback.format_exception(error)) + caplog.text
+
+    def test_is_handed_on_without_frames_where_it_is_an_interrupt(self, fetch, lender, sandbox):
+        def interrupted(request):
+            raise KeyboardInterrupt
+
+        lender.mount("https://", Failing(interrupted))
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fetch()
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+        assert not [frame for frame in frames if sandbox.client_secret in repr(frame.f_locals)]
 
     def test_is_unavailable_where_the_lenders_own_retries_end_in_trouble(self, failure, lender):
         retries = Retry(1, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
@@ -683,7 +708,7 @@ class TestErrors:
         assert_secretless(failure(url=f"https://127.0.0.1:{closed_port}/connect/token"), ECHO)
 
     def test_about_a_slow_answer_lead_to_no_secret(self, sandbox, failure, one_try):
-        sandbox.token_delay = 0.3
+        sandbox.token_delay = 30
         assert_secretless(failure(timeout=(5, 0.1)), ECHO)
 
     def test_of_an_answer_that_was_had_lead_to_no_token_of_an_earlier_one(self, fetch, failure):
@@ -777,7 +802,7 @@ class TestLogs:
             fetch()
         assert telling(records, ECHO) == []
 
-    @pytest.mark.parametrize("name", [TALKATIVE, "oauthlib"])
+    @pytest.mark.parametrize("name", [TALKATIVE, "urllib3.connection"])
     def test_hold_no_secret_where_somebody_has_removed_the_filters(self, fetch, records, name):
         fetch()
         logging.getLogger(name).filters.clear()
@@ -786,9 +811,9 @@ class TestLogs:
 
     def test_are_not_filtered_twice(self, fetch):
         fetch()
-        before = [list(logging.getLogger(name).filters) for name in (TALKATIVE, "oauthlib")]
+        before = [list(logging.getLogger(name).filters) for name in (TALKATIVE, "urllib3.connection")]
         fetch()
-        assert [logging.getLogger(name).filters for name in (TALKATIVE, "oauthlib")] == before
+        assert [logging.getLogger(name).filters for name in (TALKATIVE, "urllib3.connection")] == before
 
     def others(self, sandbox):
         """Do what another user of requests-oauthlib does."""

@@ -135,7 +135,9 @@ class FileStore:
             os.makedirs(os.path.dirname(self.directory), exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was faster
                 os.mkdir(self.directory, 0o700)
-                os.chmod(self.directory, 0o700)  # as below
+                # As below; only then, since whoever may write in the directory above could put a link in its place.
+                if os.lstat(self.directory).st_mode & 0o700 != 0o700:
+                    os.chmod(self.directory, 0o700)
             _check_directory(self.directory)
 
     def _sweep(self, key: str) -> None:
