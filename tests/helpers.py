@@ -18,8 +18,11 @@ def wait_for(condition, seconds=20.0):
     return value
 
 
-def in_child(work):
-    """The whole number that some work gives in a fork of this process, which never comes back into the test run."""
+def fork(work):
+    """Do some work in a fork of this process, which never comes back into the test run: its process id.
+
+    From one thread at a time: filelock, from release 4.2 on, refuses a fork that meets another.
+    """
     child = os.fork()
     if child == 0:
         status = 99
@@ -27,7 +30,17 @@ def in_child(work):
             status = int(work())
         finally:
             os._exit(status)
+    return child
+
+
+def outcome(child):
+    """The whole number that the work of a fork gave."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def in_child(work):
+    """The whole number that some work gives in a fork of this process."""
+    return outcome(fork(work))
 
 
 def results(processes, seconds=50.0):

@@ -14,7 +14,7 @@ import pytest
 from aritma_session import AritmaSession
 from aritma_session.sandbox import Answer
 
-from helpers import in_child, results, sent_authorization, wait_for
+from helpers import fork, outcome, results, sent_authorization, wait_for
 
 #: Make the calls of one process between a sign that it is ready and the sign to go; print how they were answered.
 WORKER = """if True:
@@ -172,10 +172,9 @@ def test_a_forked_session_goes_on_in_all_and_gives_each_its_own_answers(environ,
     """One warm connection, which no child may use: its answers would go to whoever reads first."""
     session.get(echo)
     sandbox.revoke_all()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        children = [pool.submit(in_child, lambda name=name: calls_of(again(session), echo, name)) for name in "abcd"]
-        mine = calls_of(session, echo, "parent")
-    assert [child.result() for child in children] == [0] * 4
+    children = [fork(lambda name=name: calls_of(again(session), echo, name)) for name in "abcd"]
+    mine = calls_of(session, echo, "parent")
+    assert [outcome(child) for child in children] == [0] * 4
     assert mine == 0
     assert sandbox.counts.token_requests == 2
 
