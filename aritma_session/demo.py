@@ -99,20 +99,21 @@ def _work(
     context = multiprocessing.get_context("spawn")
     start, revoked, answered = context.Barrier(processes + 1), context.Event(), context.Value("i")
     arguments = (f"{sandbox.api_url}/statements/acme", cache, start, revoked, answered)
-    workers = [context.Process(target=_call, args=arguments, daemon=True) for _ in range(processes)]
+    workers: list[SpawnProcess] = []
     try:
         with _uninterrupted():
-            for worker in workers:
+            for _ in range(processes):
+                worker = context.Process(target=_call, args=arguments, daemon=True)
                 worker.start()
+                workers.append(worker)
         # Where it breaks, calls are missing in the end, and count as failed.
         with contextlib.suppress(threading.BrokenBarrierError):
             start.wait(LONGEST_START)
         _watch(sandbox, workers, 2 * first_tokens, revoked, advance)
     finally:
         for worker in workers:
-            if worker.pid is not None:
-                worker.kill()  # one that is done is not harmed
-                worker.join()
+            worker.kill()  # one that is done is not harmed
+            worker.join()
     counts = sandbox.counts
     return _Outcome(processes * CALLS, processes * CALLS - answered.value, counts.token_requests)
 

@@ -191,10 +191,13 @@ def test_the_demo_says_what_it_lacks(monkeypatch, capsys):
     assert "pip install" in capsys.readouterr().err
 
 
-def test_the_demo_runs_beside_the_main_thread():
-    thread = threading.Thread(target=demo._uninterrupted().__enter__)
+def test_the_demo_runs_beside_the_main_thread(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_call", few_calls)
+    monkeypatch.setattr(demo, "CALLS", 4)
+    thread = threading.Thread(target=cli.main, args=[["demo", "--processes", "1", "--json"]])
     thread.start()
     thread.join()
+    assert json.loads(capsys.readouterr().out)["failed_calls"] == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

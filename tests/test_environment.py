@@ -609,3 +609,28 @@ def test_environments_are_compared_by_value_however_their_hosts_are_written():
     assert first == second
     assert hash(first) == hash(second)
     assert first != first.extended("acme")
+
+
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [
+        ("https://aritma.io/", True),
+        ("https://user:word@api.aritma.io/", True),
+        ("https://user@aritma.io:443", True),
+        ("https://user@aritma.io:444", False),
+        ("http://user@aritma.io/", False),
+        ("https://aritma.io@evil.example/", False),
+        ("https://user@api.dev.aritma.io/", False),
+        ("https://aritma.io:port/", False),
+        ("https://[::1", False),
+        ("", False),
+    ],
+)
+def test_knows_its_hosts_where_a_url_names_a_user(url, has):
+    assert PRODUCTION.has_host_of(url) is has
+
+
+def test_knows_an_address_of_its_own_too():
+    place = Environment("https://id.example", hosts=("[::1]:8443",))
+    assert place.has_host_of("https://user@[::1]:8443/")
+    assert not place.has_host_of("https://user@[::1]/")
