@@ -20,7 +20,7 @@ from requests.auth import AuthBase
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .grants import ClientCredentials
-from .replay import replay, replayable
+from .replay import drain, replay, replayable
 from .settings import Settings
 from .source import TokenSource
 
@@ -137,13 +137,17 @@ class AritmaAuth(AuthBase):
 
     def _attach(self, request: requests.PreparedRequest, text: str) -> None:
         request.headers["Authorization"] = _SCHEME + text
-        if text not in self._attached:
-            self._attached = (text, *self._attached[: _KNOWN - 1])
-        hooks = request.hooks.get("response", [])
+        self._know(text)
+        hooks = _response_hooks(request)
         if self._hook not in hooks:
             # First, so that hooks of the user's see the final answer only; in new objects, since copies share the old
             # ones.
             request.hooks = {**request.hooks, "response": [self._hook, *hooks]}
+
+    def _know(self, text: str) -> None:
+        """Remember a token that was attached."""
+        if text not in self._attached:
+            self._attached = (text, *self._attached[: _KNOWN - 1])
 
     def _pass(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Give a request what requests gives it where no ``auth`` is set; by the names that people patch."""
@@ -158,37 +162,40 @@ class AritmaAuth(AuthBase):
     def _sent_token(self, request: requests.PreparedRequest) -> str | None:
         """Give the token that this object attached to a request, if it still carries one."""
         header = request.headers.get("Authorization")
-        if self._hook not in request.hooks.get("response", ()) or not isinstance(header, str):
+        if self._hook not in _response_hooks(request) or not isinstance(header, str):
             return None
         text = header.removeprefix(_SCHEME)
         return text if text in self._attached else None
 
     def answer(self, response: requests.Response, **kwargs: Any) -> requests.Response:
         """Look at an answer before anybody else does: note that the token was accepted, or renew it and try again."""
-        text = self._sent_token(response.request)
+        request: requests.PreparedRequest | None = response.request  # an adapter of the user's may leave it out
+        text = None if request is None else self._sent_token(request)
         # An adapter or a hook may have sent the request elsewhere meanwhile.
-        if text is None or not self.environment.covers(response.request.url or ""):
+        if request is None or text is None or not self.environment.covers(request.url or ""):
             return response
         if response.status_code != requests.codes.unauthorized:
             self._note_accepted(response, text)
             return response
-        host = _host(response.request.url or "")
+        host = _host(request.url or "")
         if self._is_stubborn(host, text):
             return response
-        fresh = self._renewed(response, text)
+        fresh = self._renewed(response, text, stream=kwargs.get("stream", False))
         if fresh is None:
             return response
         final = replay(response, _SCHEME + fresh.access_token, **kwargs)
-        self._attached = (fresh.access_token, *self._attached[: _KNOWN - 1])
+        self._know(fresh.access_token)
         if final.status_code != requests.codes.unauthorized:
             self._note_accepted(final, fresh.access_token)
         elif fresh.on_probation:  # one that others had used for a while may have been revoked meanwhile
             self._stubborn[host] = (fresh.access_token, time.monotonic())
         return final
 
-    def _renewed(self, response: requests.Response, text: str) -> Token | None:
+    def _renewed(self, response: requests.Response, text: str, *, stream: bool) -> Token | None:
         """Give the token to replay a refused request with; ``None`` where the 401 is the answer."""
         repeatable = replayable(response.request)
+        if repeatable and not stream:
+            drain(response)
         try:
             token = self._source.token(rejected=text)
         except TokenError as error:
@@ -242,6 +249,12 @@ class _Hook:
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()  # a pickled request or response takes nobody's credentials along
+
+
+def _response_hooks(request: requests.PreparedRequest) -> list[Any]:
+    """Give the response hooks of a request; requests lets a single one stand without a list."""
+    hooks: Any = request.hooks.get("response") or []
+    return [hooks] if callable(hooks) else list(hooks)
 
 
 def _host(url: str) -> str:

@@ -11,7 +11,7 @@ import requests
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-__all__ = ["replay", "replayable"]
+__all__ = ["drain", "replay", "replayable"]
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -29,8 +29,7 @@ def replayable(request: requests.PreparedRequest) -> bool:
 def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> requests.Response:
     """Send the request of a refused response again, over the same adapter.
 
-    :param refused: the 401; it is kept in ``history``, and read to its end unless the caller asked for a
-        stream, so that its connection can be used again.
+    :param refused: the 401, which is closed and kept in ``history``.
     :param authorization: the new ``Authorization`` header.
     :param kwargs: what the adapter was given the first time: ``stream``, ``timeout``, ``verify``, ``cert``,
         ``proxies``.
@@ -46,7 +45,7 @@ def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> req
             rewind_body(request)
     except (UnrewindableBodyError, ValueError):  # the latter for a file that was closed meanwhile
         return refused
-    _drain(refused, stream=kwargs.get("stream", False))
+    refused.close()
     request.headers["Authorization"] = authorization
     started = time.perf_counter()
     response: requests.Response = adapter.send(request, **kwargs)
@@ -60,10 +59,10 @@ def _position(request: requests.PreparedRequest) -> object:
     return getattr(request, "_body_position", None)
 
 
-def _drain(response: requests.Response, *, stream: bool) -> None:
-    """Read what is left where the caller would have had it read anyway; a stream may be endless."""
-    if stream:
-        response.close()
-        return
-    with contextlib.closing(response), contextlib.suppress(requests.RequestException, RuntimeError):
+def drain(response: requests.Response) -> None:
+    """Read what is left of a refused response, so that its connection is free before anything else is sent.
+
+    Not for a stream, which may be endless.
+    """
+    with contextlib.suppress(requests.RequestException, RuntimeError):
         response.content  # noqa: B018  # read for its effect: the connection goes back to the pool

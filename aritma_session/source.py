@@ -30,6 +30,9 @@ _log = logging.getLogger("aritma_session")
 #: Seconds to wait for whoever else is fetching, thread or process, before going on without them.
 LOCK_TIMEOUT = 30.0
 
+#: How much longer a thread waits for another one of its process.
+_FOR_THREADS = 4
+
 #: Seconds for which a refusal of the client itself is remembered and raised again without asking.
 REFUSAL_MEMORY = 30.0
 
@@ -71,7 +74,8 @@ class TokenSource:
     :param fetch: makes one token request; returns a :class:`Token` or raises a :class:`TokenError`.
     :param store: where the token is shared; what goes wrong there is logged, and never keeps a token from a caller.
     :param key: what the token is saved under.
-    :param lock_timeout: seconds to wait for others who are fetching, before going on without them.
+    :param lock_timeout: seconds to wait for another process that is fetching, before going on without it; for another
+        thread, four times as long.
     :param clock: gives seconds since the epoch.
     :param asker: who ``fetch`` asks as, secret included; sources of one asker, store and key share the memory of a
         refusal of the client. It is kept in memory only.
@@ -95,6 +99,7 @@ class TokenSource:
         # Read without a lock by every request: an immutable value, swapped in a single assignment, and never cleared.
         self._token: Token | None = None
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
+        self._untold: str | None = None  # the token whose acceptance the store has not been told of yet
         self._failure: _Failure | None = None
         self._asker = (key, asker, _identity(store))
         self._troubles: set[str] = set()  # what the store last failed to do; each use is one operation on a set
@@ -128,13 +133,17 @@ class TokenSource:
         :param text: the text of the token.
         """
         token = self._token
-        if token is None or not token.on_probation or token.access_token != text:
+        if token is None or token.access_token != text or not (token.on_probation or self._untold == text):
             return
         # A newer token that another thread puts here at this very moment is found again in the store.
-        self._token = token.accepted()
+        self._token, self._untold = token.accepted(), text
         with self._lock_of_processes() as held:
-            if held and self._load() == token:
-                self._save(token.accepted())
+            if not held:  # somebody is looking for a token: the others are told after the next answer
+                return
+            self._untold = None
+            stored = self._load()
+            if stored is not None and stored.access_token == text and stored.on_probation:
+                self._save(stored.accepted())
 
     def _good(self, token: Token | None) -> Token | None:
         """Give the token back if it is present, fresh, and not a refused one: the predicate that rules everything."""
@@ -161,8 +170,8 @@ class TokenSource:
             _log.info("took over a token from the cache")
             self._token = stored
             return stored
-        if stored and self._token and stored.access_token == self._token.access_token:
-            self._token = stored  # another process may have had it accepted
+        if stored and self._token and stored.access_token == self._token.access_token and not stored.on_probation:
+            self._token = stored  # another process has had it accepted
         return None
 
     def _fetch_or_wait(self, rejected: str | None, deadline: float) -> Token:
@@ -216,9 +225,13 @@ class TokenSource:
 
     @contextlib.contextmanager
     def _lock_of_threads(self) -> Iterator[None]:
-        """Keep this process' other threads waiting, within the bound."""
+        """Keep this process' other threads waiting, within the bound.
+
+        It is longer than that for other processes: a thread that goes on without those does it for all, and may be
+        told by the token endpoint to pause.
+        """
         lock = self._locks.setdefault(os.getpid(), threading.Lock())
-        held = lock.acquire(timeout=self._lock_timeout)
+        held = lock.acquire(timeout=_FOR_THREADS * self._lock_timeout)
         try:
             yield
         finally:

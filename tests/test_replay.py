@@ -190,6 +190,27 @@ class TestReplay:
         assert session.send(late).status_code == 200
         assert sandbox.counts.token_requests == 2
 
+    def test_many_late_401s_are_answered(self, session, sandbox, echo):
+        late = [session.prepare_request(requests.Request("GET", echo)) for _ in range(40)]
+        sandbox.revoke_all()
+        assert {session.send(request).status_code for request in late} == {200}
+        assert sandbox.counts.token_requests == 2
+
+    def test_a_pool_of_one_connection_is_enough(self, revoked, echo):
+        """For the 401, the token request (whose host is the API's, here) and the replay."""
+        revoked.mount("https://", HTTPAdapter(pool_maxsize=1, pool_block=True))
+        assert revoked.get(echo, timeout=5).status_code == 200
+
+    def test_an_answer_without_its_request_is_handed_on(self, revoked, echo):
+        class Terse(HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = requests.Response()
+                response.status_code, response.url, response._content = 401, request.url, b""
+                return response
+
+        revoked.mount("https://", Terse())
+        assert revoked.get(echo).status_code == 401
+
     def test_a_request_that_was_led_to_another_host_is_not_given_a_new_token(self, revoked, sandbox, echo):
         """By whoever changes a prepared request: its token goes where he says, and no other follows."""
         prepared = revoked.prepare_request(requests.Request("GET", echo))

@@ -96,6 +96,14 @@ class TestRedirects:
             session.get(via(sandbox.issuer, f"{sandbox.other_host}/api/v3/echo"))
         assert sent_authorization(sandbox, "/api/v3/echo") == [None]
 
+    def test_a_hook_without_a_list_around_it_will_do(self, session, via, sandbox, echo):
+        """As for requests itself, which takes one for all that there are."""
+        seen = []
+        prepared = session.prepare_request(requests.Request("GET", via(sandbox.other_host, echo)))
+        prepared.hooks = {"response": lambda response, **kwargs: seen.append(response.status_code)}
+        assert session.send(prepared).ok
+        assert seen == [302, 200]
+
     def test_a_prepared_request_is_not_changed_by_a_redirect(self, session, via, sandbox, echo):
         prepared = session.prepare_request(requests.Request("GET", via(sandbox.other_host, echo)))
         before = copy.deepcopy((prepared.hooks, dict(prepared.headers)))

@@ -269,12 +269,31 @@ class TestStorms:
         one.accept("t2")
         assert store.load(KEY) == newer
 
-    def test_an_acceptance_waits_for_nobody(self, source, store):
+    def test_an_acceptance_waits_for_nobody_and_is_told_later(self, source, store, fetch):
         source.token()
         source.token(rejected="t1")
         with store.lock(KEY):
             source.accept("t2")
         assert store.load(KEY).on_probation
+        source.accept("t2")
+        assert not store.load(KEY).on_probation
+
+    def test_an_acceptance_that_the_store_was_not_told_of_counts_here(self, source, store, fetch):
+        source.token()
+        source.token(rejected="t1")
+        with store.lock(KEY):
+            source.accept("t2")
+        assert source.token(rejected="t2").access_token == "t3"
+
+    def test_an_acceptance_is_told_once(self, make):
+        store = CountingStore()
+        source = make(store=store)
+        source.token()
+        source.token(rejected="t1")
+        source.accept("t2")
+        store.calls.clear()
+        source.accept("t2")
+        assert store.calls == []
 
     def test_a_clock_that_was_set_back_does_not_keep_a_refused_replacement(self, source, clock):
         source.token()
@@ -462,6 +481,23 @@ class TestThreads:
         for thread in threads:
             thread.join()
         assert got == ["t1"] * 8
+
+    def test_only_one_thread_goes_on_without_another_process(self, make, store, fetch):
+        barrier, got = threading.Barrier(8), []
+        source = make(lock_timeout=0.5)
+
+        def work():
+            barrier.wait(20)
+            got.append(source.token().access_token)
+
+        with store.lock(KEY):
+            threads = [threading.Thread(target=work) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert got == ["t1"] * 8
+        assert fetch.count == 1
 
     def test_a_thread_that_hangs_is_not_waited_for_for_ever(self, make, clock):
         entered, go = threading.Event(), threading.Event()
