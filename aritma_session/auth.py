@@ -38,7 +38,7 @@ _SCHEME = "Bearer "
 #: How many of the tokens that were attached are known again when a late 401 comes back.
 _KNOWN = 32
 
-#: Seconds for which a host that refused a new token too is not given another on the strength of its next 401.
+#: Seconds for which a host, or a path, that refused a new token too is not given another because of its next 401.
 _HOST_MEMORY = 30.0
 
 
@@ -100,7 +100,8 @@ class AritmaAuth(AuthBase):
         self._hook = _Hook(self)
         # Swapped whole, so that it can be read while another thread adds to it; the newest comes first.
         self._attached: tuple[str, ...] = ()
-        self._stubborn: dict[str, tuple[str, float]] = {}  # host: the token that it refused last, and when
+        # Host, or host and path: the token that it refused last after another, and when.
+        self._stubborn: dict[str, tuple[str, float]] = {}
         self._passed: weakref.WeakSet[requests.PreparedRequest] = weakref.WeakSet()
 
     @property
@@ -177,18 +178,19 @@ class AritmaAuth(AuthBase):
         if response.status_code != requests.codes.unauthorized:
             self._note_accepted(response, text)
             return response
-        host = _host(request.url or "")
-        if self._is_stubborn(host, text):
+        if self._is_stubborn(request, text):
             return response
         fresh = self._renewed(response, text, stream=kwargs.get("stream", False))
         if fresh is None:
             return response
         final = replay(response, _SCHEME + fresh.access_token, **kwargs)
+        if final is response:
+            return response
         self._know(fresh.access_token)
         if final.status_code != requests.codes.unauthorized:
             self._note_accepted(final, fresh.access_token)
         elif fresh.on_probation:  # one that others had used for a while may have been revoked meanwhile
-            self._stubborn[host] = (fresh.access_token, time.monotonic())
+            self._note_stubborn(request, fresh.access_token)
         return final
 
     def _renewed(self, response: requests.Response, text: str, *, stream: bool) -> Token | None:
@@ -211,12 +213,21 @@ class AritmaAuth(AuthBase):
         if response.status_code < 300 or response.status_code == requests.codes.forbidden:
             self._source.accept(text)
             if self._stubborn:
-                self._stubborn.pop(_host(response.request.url or ""), None)
+                for place in _places(response.request):
+                    self._stubborn.pop(place, None)
 
-    def _is_stubborn(self, host: str, text: str) -> bool:
-        """Tell whether this host has refused this very token after another: a newer one would not please it either."""
-        refused, at = self._stubborn.get(host, ("", 0.0))
-        return refused == text and time.monotonic() - at < _HOST_MEMORY
+    def _note_stubborn(self, request: requests.PreparedRequest, text: str) -> None:
+        now = time.monotonic()
+        remembered = {place: entry for place, entry in self._stubborn.items() if now - entry[1] < _HOST_MEMORY}
+        self._stubborn = {**remembered, **dict.fromkeys(_places(request), (text, now))}
+
+    def _is_stubborn(self, request: requests.PreparedRequest, text: str) -> bool:
+        """Tell whether a host, or this path of it, has refused this very token after another.
+
+        A newer one would not please it either.
+        """
+        entries = (self._stubborn.get(place, ("", 0.0)) for place in _places(request))
+        return any(refused == text and time.monotonic() - at < _HOST_MEMORY for refused, at in entries)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self._settings}
@@ -260,6 +271,12 @@ def _response_hooks(request: requests.PreparedRequest) -> list[Any]:
 def _host(url: str) -> str:
     """Give a URL's host and port, without a user name."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _places(request: requests.PreparedRequest) -> tuple[str, str]:
+    """Give what may refuse a token by itself: a host, or one path of it that asks for more than a token."""
+    parts = urlsplit(request.url or "")
+    return parts.netloc, parts.netloc + parts.path
 
 
 def _key(place: Environment, identity: tuple[str, ...]) -> str:

@@ -59,15 +59,13 @@ class TokenEndpoint:
         """
         from .token_request import ask  # heavy: what it leans on is imported for the first token request
 
-        for tried in range(1, TRIES):
+        for tried in range(1, TRIES + 1):
             outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
-            if not isinstance(outcome, TokenEndpointUnavailable):
+            if not isinstance(outcome, TokenEndpointUnavailable) or tried == TRIES:
                 break
             pause = _pause(outcome, tried)
             _log.info("asking for a token again in %.1f s: %s", pause, outcome)
             time.sleep(pause)
-        else:
-            outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
         if isinstance(outcome, BaseException):
             # Raised here, and not where it happened: no frame of this traceback has a secret among its variables.
             raise outcome

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import requests
+from requests.cookies import extract_cookies_to_jar
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
@@ -47,6 +48,10 @@ def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> req
         return refused
     refused.close()
     request.headers["Authorization"] = authorization
+    jar: Any = getattr(request, "_cookies", None)
+    if jar is not None:  # what the 401 has set, as a load balancer does that wants the next request at the same place
+        extract_cookies_to_jar(jar, refused.request, refused.raw)  # type: ignore[no-untyped-call]  # untyped stubs
+        request.prepare_cookies(jar)
     started = time.perf_counter()
     response: requests.Response = adapter.send(request, **kwargs)
     response.elapsed = refused.elapsed + dt.timedelta(seconds=time.perf_counter() - started)

@@ -57,9 +57,7 @@ class _Failure:
 
     def again(self) -> TokenError:
         """Give the error anew: one exception object raised in many threads would gather all their tracebacks."""
-        error = copy.copy(self.error)
-        error.__cause__ = self.error.__cause__
-        return error
+        return _bare(self.error)
 
 
 #: Refusals of a client, by who asked: all sources of this process that share a store would meet the same again.
@@ -214,7 +212,7 @@ class TokenSource:
 
     def _remember(self, error: TokenError) -> None:
         """Keep a failure for those who waited for it, and a refusal of the client for whoever would repeat it."""
-        now = time.monotonic()
+        error, now = _bare(error), time.monotonic()
         if not isinstance(error, CredentialsRefused):
             self._failure = _Failure(error, at=now, remembered_until=now)
             return
@@ -288,6 +286,13 @@ class TokenSource:
         name = type(self._store).__name__
         advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
         _log.log(level, "%s could not be %s: %s: %s: %s", name, what, type(error).__name__, error, advice)
+
+
+def _bare(error: TokenError) -> TokenError:
+    """Give the same error without its traceback, which would keep alive whatever its callers had at hand."""
+    bare = copy.copy(error)
+    bare.__cause__ = error.__cause__
+    return bare
 
 
 def _identity(store: TokenStore) -> int:

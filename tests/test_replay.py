@@ -258,6 +258,32 @@ class TestReplay:
             assert session.get(refuses).status_code == 401
             assert sandbox.counts.token_requests == 3
 
+    def test_a_path_that_refuses_alone_does_not_cost_a_token_each_call(self, session, sandbox, echo):
+        for number in range(5):
+            assert session.get(f"{sandbox.api_url}/status/401", params={"number": number}).status_code == 401
+            assert session.get(echo).status_code == 200
+        assert sandbox.counts.token_requests == 2
+
+    def test_what_refused_is_not_remembered_for_ever(self, session, sandbox, echo, monkeypatch):
+        monkeypatch.setattr(auth_module, "_HOST_MEMORY", 0.0)
+        assert session.get(f"{sandbox.api_url}/status/401").status_code == 401
+        assert session.get(echo).status_code == 200
+        sandbox.refuse_all = True
+        assert session.get(echo).status_code == 401
+        host = sandbox.issuer.removeprefix("https://")
+        assert set(session.auth._stubborn) == {host, f"{host}/api/v3/echo"}
+
+    def test_a_cookie_of_the_refused_answer_goes_with_the_replay(self, revoked, sandbox, echo):
+        class Balancing(HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                if response.status_code == 401:
+                    response.raw._original_response.msg.add_header("Set-Cookie", "node=7; Path=/")
+                return response
+
+        revoked.mount("https://", Balancing())
+        assert revoked.get(echo).json()["headers"]["cookie"] == "node=7"
+
     def test_a_host_that_refused_is_given_later_tokens(self, environ, sandbox):
         with AritmaSession(api_hosts=sandbox.other_host.removeprefix("https://")) as session:
             other = f"{sandbox.other_host}/api/v3"

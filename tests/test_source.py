@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import logging
 import os
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -377,6 +379,22 @@ class TestFailures:
                 source.token()
             assert str(caught.value.__cause__) == "why"
         assert caught.value is not error
+
+    @pytest.mark.parametrize("kind", [CredentialsRefused, TokenEndpointUnavailable])
+    def test_an_error_keeps_nothing_of_its_caller_alive(self, source, fetch, kind):
+        class Mine:
+            pass
+
+        def call():
+            mine = Mine()
+            with pytest.raises(TokenError):
+                source.token()
+            return weakref.ref(mine)
+
+        fetch.errors = [kind("no")]
+        mine = call()
+        gc.collect()
+        assert mine() is None
 
     def test_a_failed_renewal_is_tried_again_by_the_next_call(self, source, fetch):
         source.token()

@@ -154,7 +154,9 @@ def _check_directory(directory: str) -> None:
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(f"{directory} is not a directory")
-    if _POSIX and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+    if _POSIX and status.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} belongs to another account: choose another directory")
+    if _POSIX and status.st_mode & 0o077:
         raise PermissionError(f"{directory} is open to other accounts: make it yours alone (chmod 700), or remove it")
 
 
