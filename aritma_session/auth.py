@@ -196,8 +196,7 @@ class AritmaAuth(AuthBase):
     def _renewed(self, response: requests.Response, text: str, *, stream: bool) -> Token | None:
         """Give the token to replay a refused request with; ``None`` where the 401 is the answer."""
         repeatable = replayable(response.request)
-        if repeatable and not stream:
-            drain(response)
+        broken = drain(response) if repeatable and not stream else None
         try:
             token = self._source.token(rejected=text)
         except TokenError as error:
@@ -206,6 +205,9 @@ class AritmaAuth(AuthBase):
                 return None
             response.close()
             raise
+        if token is None and broken is not None:
+            response.close()
+            raise broken
         return token if repeatable else None
 
     def _note_accepted(self, response: requests.Response, text: str) -> None:

@@ -59,7 +59,9 @@ class TokenEndpoint:
         """
         from .token_request import ask  # heavy: what it leans on is imported for the first token request
 
-        for tried in range(1, TRIES + 1):
+        tried = 0
+        while True:
+            tried += 1
             outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
             if not isinstance(outcome, TokenEndpointUnavailable) or tried == TRIES:
                 break

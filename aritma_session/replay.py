@@ -64,10 +64,16 @@ def _position(request: requests.PreparedRequest) -> object:
     return getattr(request, "_body_position", None)
 
 
-def drain(response: requests.Response) -> None:
+def drain(response: requests.Response) -> requests.RequestException | None:
     """Read what is left of a refused response, so that its connection is free before anything else is sent.
 
     Not for a stream, which may be endless.
+
+    :returns: the error that the reading ended with, for a caller who needs the response after all.
     """
-    with contextlib.suppress(requests.RequestException, RuntimeError):
-        response.content  # noqa: B018  # read for its effect: the connection goes back to the pool
+    try:
+        with contextlib.suppress(RuntimeError):  # it was read already
+            response.content  # noqa: B018  # read for its effect: the connection goes back to the pool
+    except requests.RequestException as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import typing
@@ -340,16 +341,39 @@ class TestReplay:
         assert revoked.get(echo).status_code == 401
         assert revoked.get(echo).status_code == 200
 
-    def test_a_401_whose_body_breaks_off_is_answered_all_the_same(self, revoked, echo):
-        def broken_off(*arguments, **kwargs):
+    @pytest.fixture
+    def broken(self, revoked):
+        """A session whose 401s break off."""
+
+        def broken_off(raw, *arguments, **kwargs):
+            raw.close()  # as urllib3 does
             raise urllib3.exceptions.ProtocolError("the rest is missing")
 
         class Breaking(requests.adapters.HTTPAdapter):
             def send(self, request, **kwargs):
                 response = super().send(request, **kwargs)
                 if response.status_code == 401:
-                    response.raw.stream = broken_off
+                    response.raw.stream = functools.partial(broken_off, response.raw)
                 return response
 
         revoked.mount("https://", Breaking())
-        assert revoked.get(echo).status_code == 200
+        return revoked
+
+    def test_a_401_whose_body_breaks_off_is_answered_all_the_same(self, broken, echo):
+        assert broken.get(echo).status_code == 200
+
+    def test_a_401_whose_body_breaks_off_is_an_error_of_requests_where_it_is_the_answer(self, broken, sandbox, echo):
+        sandbox.refuse_all = True
+        with AritmaSession() as late:  # for which the token is too new to be replaced
+            late.mount("https://", broken.get_adapter(echo))
+            for session in (broken, late):
+                with pytest.raises(requests.exceptions.ChunkedEncodingError, match="the rest is missing"):
+                    session.get(echo)
+
+    def test_a_request_that_was_made_by_hand_is_answered(self, revoked, echo):
+        request = requests.PreparedRequest()
+        request.prepare_method("GET")
+        request.prepare_url(echo, {})
+        request.prepare_headers({})
+        revoked.auth(request)
+        assert revoked.send(request).status_code == 200
