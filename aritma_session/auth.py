@@ -220,7 +220,8 @@ class AritmaAuth(AuthBase):
 
     def _note_stubborn(self, request: requests.PreparedRequest, text: str) -> None:
         now = time.monotonic()
-        remembered = {place: entry for place, entry in self._stubborn.items() if now - entry[1] < _HOST_MEMORY}
+        entries = list(self._stubborn.items())  # in one operation: other threads may pop from it
+        remembered = {place: entry for place, entry in entries if now - entry[1] < _HOST_MEMORY}
         self._stubborn = {**remembered, **dict.fromkeys(_places(request), (text, now))}
 
     def _is_stubborn(self, request: requests.PreparedRequest, text: str) -> bool:

@@ -64,8 +64,9 @@ class Redactor:
         copy.headers.clear()
         left = _LONGEST  # of all headers together: reading takes time, as it says above
         for name, value in response.headers.items():
-            left -= len(name) + len(value)
-            if left >= 0 and self.text(name) == name:
+            size = len(name) + len(value)
+            if size <= left and self.text(name) == name:
+                left -= size
                 copy.headers[name] = self.text(value)
         return copy
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import requests
-from requests.cookies import extract_cookies_to_jar
+from requests.cookies import extract_cookies_to_jar, get_cookie_header
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
@@ -48,15 +48,26 @@ def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> req
         return refused
     refused.close()
     request.headers["Authorization"] = authorization
-    jar: Any = getattr(request, "_cookies", None)
-    if jar is not None:  # what the 401 has set, as a load balancer does that wants the next request at the same place
-        extract_cookies_to_jar(jar, refused.request, refused.raw)  # type: ignore[no-untyped-call]  # untyped stubs
-        request.prepare_cookies(jar)
+    _renew_cookies(request, refused)
     started = time.perf_counter()
     response: requests.Response = adapter.send(request, **kwargs)
     response.elapsed = refused.elapsed + dt.timedelta(seconds=time.perf_counter() - started)
     response.history.append(refused)
     return response
+
+
+def _renew_cookies(request: requests.PreparedRequest, refused: requests.Response) -> None:
+    """Add what the 401 has set, as a load balancer does that wants the next request at the same place."""
+    jar: Any = getattr(request, "_cookies", None)
+    if jar is None:
+        return
+    without = request.copy()
+    sent = without.headers.pop("Cookie", None)
+    of_the_jar = sent is None or sent == get_cookie_header(jar, without)  # type: ignore[no-untyped-call]  # untyped stubs
+    extract_cookies_to_jar(jar, refused.request, refused.raw)  # type: ignore[no-untyped-call]  # the same
+    if of_the_jar:  # a header of the caller's own stays
+        request.headers.pop("Cookie", None)
+        request.prepare_cookies(jar)
 
 
 def _position(request: requests.PreparedRequest) -> object:

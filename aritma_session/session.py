@@ -15,6 +15,7 @@ What happens to one request, from the nearest to the farthest:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterable
@@ -91,7 +92,8 @@ class AritmaSession(requests.Session):
         """
         if self._process != os.getpid():
             for adapter in self.adapters.values():
-                adapter.close()  # lets go of its connections, and is as good as new
+                with contextlib.suppress(NotImplementedError):  # as BaseAdapter's
+                    adapter.close()  # lets go of its connections, and is as good as new
             self._process = os.getpid()
         return super().get_adapter(url)
 

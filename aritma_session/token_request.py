@@ -140,11 +140,13 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
 
     def _read(self, response: requests.Response, **_: Any) -> requests.Response:
         """Read the answer, however slowly it comes and however long it is, within bounds."""
-        content, late = bytearray(), threading.Event()
+        content, late, deadline = bytearray(), threading.Event(), time.monotonic() + self._seconds
         with contextlib.closing(response), _alarm(self._seconds, late, response.raw):
             try:
                 for piece in response.iter_content(1):  # a larger piece would be waited for until it is full
                     content += piece
+                    if time.monotonic() > deadline:
+                        late.set()
                     if late.is_set() or len(content) > LARGEST_ANSWER:
                         break
             except Exception:
@@ -174,7 +176,8 @@ def _alarm(seconds: float, late: threading.Event, raw: Any) -> Iterator[None]:
 
     timer = threading.Timer(seconds, ring)
     timer.daemon = True
-    timer.start()
+    with contextlib.suppress(RuntimeError):  # no thread is to be had, as at the end of a process
+        timer.start()
     try:
         yield
     finally:

@@ -401,8 +401,9 @@ class TestEchoes:
     @pytest.mark.parametrize("headers", [{"X-A": "x" * 5000, "X-B": "y" * 5000}, {f"X-{SIMPLE[8:]}": "name"}])
     def test_in_headers_are_hidden_within_reason(self, refusal, headers):
         """What is longer than can be looked at, or has a secret for its name, is left out."""
-        error = refusal(Answer(400, headers={"X-First": "1", **headers}), secret=SIMPLE[8:])
+        error = refusal(Answer(400, headers={"X-First": "1", **headers, "Retry-After": "3"}), secret=SIMPLE[8:])
         assert error.response.headers["X-First"] == "1"
+        assert error.response.headers["Retry-After"] == "3"
         assert not set(headers) <= set(error.response.headers)
 
     def test_that_the_shown_piece_would_cut_in_two_are_hidden(self, refusal):

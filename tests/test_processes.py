@@ -10,11 +10,12 @@ import signal
 import threading
 
 import pytest
+import requests
 
 from aritma_session import AritmaSession
 from aritma_session.sandbox import Answer
 
-from helpers import fork, outcome, results, sent_authorization, wait_for
+from helpers import fork, in_child, outcome, results, sent_authorization, wait_for
 
 #: Make the calls of one process between a sign that it is ready and the sign to go; print how they were answered.
 WORKER = """if True:
@@ -177,6 +178,15 @@ def test_a_forked_session_goes_on_in_all_and_gives_each_its_own_answers(environ,
     assert [outcome(child) for child in children] == [0] * 4
     assert mine == 0
     assert sandbox.counts.token_requests == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_session_may_have_an_adapter_that_cannot_be_closed(environ, session, sandbox, echo):
+    session.get(echo)
+    session.mount("https://other.example", requests.adapters.BaseAdapter())
+    assert in_child(lambda: calls_of(session, echo, "child")) == 0
+    del session.adapters["https://other.example"]  # which the end of any session would meet
 
 
 def test_a_warm_process_imports_nothing_that_only_a_token_request_needs(environ, sandbox, echo, session, start):

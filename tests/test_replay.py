@@ -274,7 +274,16 @@ class TestReplay:
         host = sandbox.issuer.removeprefix("https://")
         assert set(session.auth._stubborn) == {host, f"{host}/api/v3/echo"}
 
-    def test_a_cookie_of_the_refused_answer_goes_with_the_replay(self, revoked, sandbox, echo):
+    @pytest.mark.parametrize(
+        ("before", "headers", "sent"),
+        [
+            ({}, {}, "node=7"),
+            ({"node": "6"}, {}, "node=7"),
+            ({"id": "1"}, {}, "id=1; node=7"),
+            ({}, {"Cookie": "my=own"}, "my=own"),
+        ],
+    )
+    def test_a_cookie_of_the_refused_answer_goes_with_the_replay(self, revoked, echo, before, headers, sent):
         class Balancing(HTTPAdapter):
             def send(self, request, **kwargs):
                 response = super().send(request, **kwargs)
@@ -283,7 +292,10 @@ class TestReplay:
                 return response
 
         revoked.mount("https://", Balancing())
-        assert revoked.get(echo).json()["headers"]["cookie"] == "node=7"
+        for name, value in before.items():
+            revoked.cookies.set(name, value, domain="localhost.local", path="/")
+        cookie = revoked.get(echo, headers=headers).json()["headers"]["cookie"]
+        assert sorted(cookie.split("; ")) == sent.split("; ")
 
     def test_a_host_that_refused_is_given_later_tokens(self, environ, sandbox):
         with AritmaSession(api_hosts=sandbox.other_host.removeprefix("https://")) as session:

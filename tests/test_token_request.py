@@ -395,6 +395,15 @@ class TestBounds:
         assert type(error) is TokenEndpointUnavailable
         assert type(error.__cause__) is requests.ReadTimeout
 
+    def test_an_answer_is_read_and_given_up_where_no_thread_is_to_be_had(self, fetch, failure, one_try, monkeypatch):
+        def start(timer):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        monkeypatch.setattr(threading.Timer, "start", start)
+        assert fetch()
+        error = failure(Answer.trickle(0.003), timeout=(5, 1))
+        assert type(error.__cause__) is requests.ReadTimeout
+
     def test_an_answer_that_does_not_come_is_given_up(self, sandbox, failure, one_try):
         sandbox.token_delay = 30
         error = failure(timeout=(5, 0.1))
