@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gc
 import json
 import os
+import threading
 import time
 import types
 
@@ -16,6 +18,18 @@ def wait_for(condition, seconds=20.0):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
         time.sleep(0.005)
     return value
+
+
+def at_once(count, work):
+    """What some work gives in each of so many threads, which begin at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def begin(_):
+        barrier.wait(20)
+        return work()
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return list(pool.map(begin, range(count)))
 
 
 def fork(work):

@@ -7,7 +7,6 @@ import copy
 import multiprocessing
 import os
 import signal
-import threading
 
 import pytest
 import requests
@@ -15,7 +14,7 @@ import requests
 from aritma_session import AritmaSession
 from aritma_session.sandbox import Answer
 
-from helpers import fork, in_child, outcome, results, sent_authorization, wait_for
+from helpers import at_once, fork, in_child, outcome, results, sent_authorization, wait_for
 
 #: Make the calls of one process between a sign that it is ready and the sign to go; print how they were answered.
 WORKER = """if True:
@@ -87,17 +86,10 @@ def test_401_for_ever_costs_two_token_requests(environ, sandbox, echo, start):
 
 def test_32_cold_threads_make_one_token_request(session, sandbox, echo):
     sandbox.token_delay = 0.1
-    barrier = threading.Barrier(32)
-
-    def call(_):
-        barrier.wait(20)
-        return session.get(echo).status_code
-
-    with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        assert list(pool.map(call, range(32))) == [200] * 32
-        assert sandbox.counts.token_requests == 1
-        sandbox.revoke_all()
-        assert list(pool.map(call, range(32))) == [200] * 32
+    assert at_once(32, lambda: session.get(echo).status_code) == [200] * 32
+    assert sandbox.counts.token_requests == 1
+    sandbox.revoke_all()
+    assert at_once(32, lambda: session.get(echo).status_code) == [200] * 32
     assert sandbox.counts.token_requests == 2
     assert None not in sent_authorization(sandbox)
 

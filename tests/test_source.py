@@ -17,7 +17,7 @@ from aritma_session import CredentialsRefused, FileStore, MemoryStore, Token, To
 from aritma_session import source as source_module
 from aritma_session.source import TokenSource
 
-from helpers import in_child, wait_for
+from helpers import at_once, in_child, wait_for
 
 KEY = "0123456789abcdef"
 
@@ -449,72 +449,32 @@ class TestFailures:
 
 class TestThreads:
     def test_32_cold_threads_make_one_request(self, make, clock):
-        barrier, fetch = threading.Barrier(32), Fetch(clock)
-        source, got = make(fetch=fetch), []
-
-        def work():
-            barrier.wait(20)
-            got.append(source.token().access_token)
-
-        threads = [threading.Thread(target=work) for _ in range(32)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert got == ["t1"] * 32
+        fetch = Fetch(clock)
+        source = make(fetch=fetch)
+        assert at_once(32, lambda: source.token().access_token) == ["t1"] * 32
         assert fetch.count == 1
 
     def test_32_threads_that_are_refused_make_one_request(self, source, fetch):
         source.token()
-        barrier, got = threading.Barrier(32), []
-
-        def work():
-            barrier.wait(20)
-            got.append(source.token(rejected="t1").access_token)
-
-        threads = [threading.Thread(target=work) for _ in range(32)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert got == ["t2"] * 32
+        assert at_once(32, lambda: source.token(rejected="t1").access_token) == ["t2"] * 32
         assert fetch.count == 2
 
     def test_threads_share_a_token_that_no_store_would_keep(self, make, fetch):
-        barrier, got = threading.Barrier(8), []
-
         def slow():
             time.sleep(0.2)  # for the others to come to the lock; where they do not, the test says nothing
             return fetch()
 
         source = make(fetch=slow, store=Broken("load", "save", "lock"))
-
-        def work():
-            barrier.wait(20)
-            got.append(source.token().access_token)
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert got == ["t1"] * 8
+        assert at_once(8, lambda: source.token().access_token) == ["t1"] * 8
 
     def test_only_one_thread_goes_on_without_another_process(self, make, store, fetch):
-        barrier, got = threading.Barrier(8), []
-        source = make(lock_timeout=0.5)
+        def slow():
+            time.sleep(1)  # longer than another process is waited for, and much shorter than another thread is
+            return fetch()
 
-        def work():
-            barrier.wait(20)
-            got.append(source.token().access_token)
-
+        source = make(fetch=slow, lock_timeout=0.8)
         with store.lock(KEY):
-            threads = [threading.Thread(target=work) for _ in range(8)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        assert got == ["t1"] * 8
+            assert at_once(8, lambda: source.token().access_token) == ["t1"] * 8
         assert fetch.count == 1
 
     def test_a_thread_that_hangs_is_not_waited_for_for_ever(self, make, clock):
