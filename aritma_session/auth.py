@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import logging
 import os
 import time
@@ -19,7 +17,6 @@ from requests.auth import AuthBase
 
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
-from .grants import ClientCredentials
 from .replay import drain, replay, replayable
 from .settings import Settings
 from .source import TokenSource
@@ -35,8 +32,7 @@ _log = logging.getLogger("aritma_session")
 
 _SCHEME = "Bearer "
 
-#: How many of the tokens that were attached are known again when a late 401 comes back.
-_KNOWN = 32
+_UNAUTHORIZED = requests.codes.unauthorized
 
 #: Seconds for which a host, or a path, that refused a new token too is not given another because of its next 401.
 _HOST_MEMORY = 30.0
@@ -91,15 +87,19 @@ class AritmaAuth(AuthBase):
         self._wire(settings)
 
     def _wire(self, settings: Settings) -> None:
-        grant = ClientCredentials(settings.client_id, settings.client_secret, settings.scope)
-        place = settings.environment
         self._settings = settings
-        self._endpoint = endpoint = TokenEndpoint(place.token_endpoint, settings.token_timeout)
-        key = _key(place, grant.identity)
-        self._source = TokenSource(lambda: endpoint.fetch(grant), settings.cache, key, asker=grant)
-        self._hook = _Hook(self)
-        # Swapped whole, so that it can be read while another thread adds to it; the newest comes first.
-        self._attached: tuple[str, ...] = ()
+        self._environment = settings.environment
+        self._endpoint = endpoint = TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout)
+        grant = settings.grant
+        self._source = TokenSource(
+            lambda: endpoint.fetch(grant),
+            settings.cache,
+            settings.cache_key,
+            asker=grant,
+            lender=lambda: endpoint.lender,
+        )
+        self._me = weakref.ref(self)
+        self._hook = _Hook(self._me)  # of the token that was attached last; the same one serves all its requests
         # Host, or host and path: the token that it refused last after another, and when.
         self._stubborn: dict[str, tuple[str, float]] = {}
         self._passed: weakref.WeakSet[requests.PreparedRequest] = weakref.WeakSet()
@@ -107,7 +107,14 @@ class AritmaAuth(AuthBase):
     @property
     def environment(self) -> Environment:
         """Where tokens come from, and which hosts are given them."""
-        return self._settings.environment
+        return self._environment
+
+    def token(self) -> Token:
+        """Give the token that a request would be given now.
+
+        :raises TokenError: when none could be had.
+        """
+        return self._source.token()
 
     def borrow(self, session: requests.Session) -> None:
         """Send token requests as this session sends its own requests.
@@ -122,7 +129,7 @@ class AritmaAuth(AuthBase):
 
         :raises TokenError: when a token is needed and none could be had.
         """
-        if not self.environment.covers(request.url or ""):
+        if not self._environment.covers(request.url or ""):
             return self._pass(request)
         if "Authorization" not in request.headers:
             self._attach(request, self._source.token().access_token)
@@ -138,17 +145,17 @@ class AritmaAuth(AuthBase):
 
     def _attach(self, request: requests.PreparedRequest, text: str) -> None:
         request.headers["Authorization"] = _SCHEME + text
-        self._know(text)
-        hooks = _response_hooks(request)
-        if self._hook not in hooks:
-            # First, so that hooks of the user's see the final answer only; in new objects, since copies share the old
-            # ones.
-            request.hooks = {**request.hooks, "response": [self._hook, *hooks]}
+        # First, so that hooks of the user's see the final answer only; in new objects, since copies share the old ones.
+        hook, mark = self._hook, hash(text)
+        if hook.mark != mark:
+            hook = self._hook = _Hook(self._me, mark)
+        others = _response_hooks(request)
+        if others:
+            others = [other for other in others if not self._is_mine(other)]
+        request.hooks = {**request.hooks, "response": [hook, *others]}
 
-    def _know(self, text: str) -> None:
-        """Remember a token that was attached."""
-        if text not in self._attached:
-            self._attached = (text, *self._attached[: _KNOWN - 1])
+    def _is_mine(self, hook: object) -> bool:
+        return isinstance(hook, _Hook) and hook.auth is self._me
 
     def _pass(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Give a request what requests gives it where no ``auth`` is set; by the names that people patch."""
@@ -163,34 +170,46 @@ class AritmaAuth(AuthBase):
     def _sent_token(self, request: requests.PreparedRequest) -> str | None:
         """Give the token that this object attached to a request, if it still carries one."""
         header = request.headers.get("Authorization")
-        if self._hook not in _response_hooks(request) or not isinstance(header, str):
+        if not isinstance(header, str):
             return None
         text = header.removeprefix(_SCHEME)
-        return text if text in self._attached else None
+        marks = (hook.mark for hook in _response_hooks(request) if self._is_mine(hook))
+        return text if hash(text) in marks else None
 
     def answer(self, response: requests.Response, **kwargs: Any) -> requests.Response:
         """Look at an answer before anybody else does: note that the token was accepted, or renew it and try again."""
+        refused = response.status_code == _UNAUTHORIZED
+        if refused or self._source.probing or self._stubborn:
+            text = self._borne(response)
+            if text is not None and refused:
+                return self._answer_refusal(response, text, **kwargs)
+            if text is not None:
+                self._note_accepted(response, text)
+        return response
+
+    def _borne(self, response: requests.Response) -> str | None:
+        """Give the token of this object's that an answer is about."""
         request: requests.PreparedRequest | None = response.request  # an adapter of the user's may leave it out
-        text = None if request is None else self._sent_token(request)
         # An adapter or a hook may have sent the request elsewhere meanwhile.
-        if request is None or text is None or not self.environment.covers(request.url or ""):
-            return response
-        if response.status_code != requests.codes.unauthorized:
-            self._note_accepted(response, text)
-            return response
+        if request is None or not self._environment.covers(request.url or ""):
+            return None
+        return self._sent_token(request)
+
+    def _answer_refusal(self, response: requests.Response, text: str, **kwargs: Any) -> requests.Response:
+        request = response.request
         if self._is_stubborn(request, text):
             return response
         fresh = self._renewed(response, text, stream=kwargs.get("stream", False))
         if fresh is None:
             return response
-        final = replay(response, _SCHEME + fresh.access_token, **kwargs)
+        newer = fresh.access_token
+        final = replay(response, lambda again: self._attach(again, newer), **kwargs)
         if final is response:
             return response
-        self._know(fresh.access_token)
-        if final.status_code != requests.codes.unauthorized:
-            self._note_accepted(final, fresh.access_token)
+        if final.status_code != _UNAUTHORIZED:
+            self._note_accepted(final, newer)
         elif fresh.on_probation:  # one that others had used for a while may have been revoked meanwhile
-            self._note_stubborn(request, fresh.access_token)
+            self._note_stubborn(request, newer)
         return final
 
     def _renewed(self, response: requests.Response, text: str, *, stream: bool) -> Token | None:
@@ -249,13 +268,20 @@ class AritmaAuth(AuthBase):
 
 
 class _Hook:
-    """Stand among a request's hooks for the object that prepared it, which it does not keep alive or within reach."""
+    """Stand among a request's hooks for the object that authorised it, which it does not keep alive or within reach.
 
-    def __init__(self, auth: AritmaAuth | None = None) -> None:
-        self._auth = weakref.ref(auth) if auth is not None else None
+    :param auth: the object.
+    :param mark: the hash of the token that the object attached, which tells it from one that somebody else put there.
+    """
+
+    __slots__ = ("auth", "mark")
+
+    def __init__(self, auth: weakref.ref[AritmaAuth] | None = None, mark: int = 0) -> None:
+        self.auth = auth
+        self.mark = mark
 
     def __call__(self, response: requests.Response, **kwargs: Any) -> requests.Response:
-        auth = self._auth() if self._auth is not None else None
+        auth = self.auth() if self.auth is not None else None
         return response if auth is None else auth.answer(response, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
@@ -267,7 +293,9 @@ class _Hook:
 
 def _response_hooks(request: requests.PreparedRequest) -> list[Any]:
     """Give the response hooks of a request; requests lets a single one stand without a list."""
-    hooks: Any = request.hooks.get("response") or []
+    hooks: Any = request.hooks.get("response")
+    if not hooks:
+        return []
     return [hooks] if callable(hooks) else list(hooks)
 
 
@@ -280,9 +308,3 @@ def _places(request: requests.PreparedRequest) -> tuple[str, str]:
     """Give what may refuse a token by itself: a host, or one path of it that asks for more than a token."""
     parts = urlsplit(request.url or "")
     return parts.netloc, parts.netloc + parts.path
-
-
-def _key(place: Environment, identity: tuple[str, ...]) -> str:
-    """Name the tokens that may be shared: those of the same client, for the same, from the same place."""
-    parts = json.dumps([place.issuer, place.tenant, *identity])
-    return hashlib.sha256(parts.encode()).hexdigest()[:40]

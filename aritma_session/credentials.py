@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+
+from .values import Value
 
 __all__ = ["Secret", "without_credentials"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Value):
     """Hold a secret, or the path of the file that holds it; neither ``repr`` nor an error message shows it.
 
     A file is read anew for each token request, so that a secret that is replaced on disk is used without a restart.
@@ -18,8 +18,15 @@ class Secret:
     :param path: the file that holds it; a line break at its end does not belong to the secret.
     """
 
-    value: str | None = dataclasses.field(default=None, repr=False)
-    path: str | None = None
+    __slots__ = ("value", "path")
+
+    value: str | None
+    path: str | None
+
+    _hidden = frozenset({"value"})
+
+    def __init__(self, value: str | None = None, path: str | None = None) -> None:
+        self._set(value=value, path=path)
 
     def reveal(self) -> str:
         """Give the secret.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from .credentials import without_credentials
+from .values import Value
 
 __all__ = ["DEVELOPMENT", "PRODUCTION", "Environment"]
 
@@ -19,15 +19,17 @@ _PORT = r"(?::([1-9][0-9]{0,4}))?"
 #: backslashes, percent-encoding, white space, letters beyond ASCII) does not match, and so is never given one.
 _AUTHORITY = re.compile(rf"https://({_HOST}){_PORT}(?=[/?#]|\Z)", re.ASCII | re.IGNORECASE)
 _API_HOST = re.compile(rf"(\*\.)?({_HOST}){_PORT}", re.ASCII | re.IGNORECASE)
+#: Not compiled until one is needed, as most processes need neither.
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
-_TENANT = re.compile(_SEGMENT, re.ASCII)
-_PATH = re.compile(rf"(?:/{_SEGMENT})*", re.ASCII)
+_PATH = rf"(?:/{_SEGMENT})*"
 _HIGHEST_PORT = 65535
 _HTTPS_PORT = 443
 
+#: Where the authority of an https URL begins, and how many different ones are remembered.
+_AUTHORITY_BEGINS, _LARGEST_MEMORY = len("https://"), 256
 
-@dataclasses.dataclass(frozen=True)
-class Environment:
+
+class Environment(Value):
     """Say where tokens come from and where they may go.
 
     :param issuer: the https URL of Aritma ID, as it stands in a token's ``iss`` (RFC 8414, section 2).
@@ -39,21 +41,37 @@ class Environment:
     :raises ValueError: when the issuer is not a plain https URL, or the tenant or a host cannot be one.
     """
 
-    issuer: str
-    hosts: tuple[str, ...] = ()
-    other_hosts: tuple[str, ...] = ()
-    tenant: str | None = None
-    api_hosts: tuple[str, ...] = ()
+    __slots__ = ("issuer", "hosts", "other_hosts", "tenant", "api_hosts", "_added", "_own", "_others", "_known")
 
-    def __post_init__(self) -> None:
-        _read_issuer(self.issuer)
-        if self.tenant is not None and not _TENANT.fullmatch(self.tenant):
-            shown = without_credentials(self.tenant)
+    issuer: str
+    hosts: tuple[str, ...]
+    other_hosts: tuple[str, ...]
+    tenant: str | None
+    api_hosts: tuple[str, ...]
+
+    #: The same hosts, as every request looks them up.
+    _added: _Hosts
+    _own: _Hosts
+    _others: _Hosts
+
+    #: What was found out about the beginnings of URLs, scheme and authority; each use is one operation on a dict.
+    _known: dict[str, bool]
+
+    def __init__(
+        self,
+        issuer: str,
+        hosts: Iterable[str] = (),
+        other_hosts: Iterable[str] = (),
+        tenant: str | None = None,
+        api_hosts: Iterable[str] = (),
+    ) -> None:
+        _read_issuer(issuer)
+        if tenant is not None and not re.fullmatch(_SEGMENT, tenant, re.ASCII):
+            shown = without_credentials(tenant)
             raise ValueError(f"{shown!r} cannot be a tenant: it is one segment of a path, such as 'acme'")
-        for name in ("hosts", "other_hosts", "api_hosts"):
-            given = getattr(self, name)
-            patterns = (given,) if isinstance(given, str) else given
-            object.__setattr__(self, name, tuple(dict.fromkeys(map(_checked_host, patterns))))
+        hosts, other_hosts, api_hosts = map(_checked_hosts, (hosts, other_hosts, api_hosts))
+        self._set(issuer=issuer, hosts=hosts, other_hosts=other_hosts, tenant=tenant, api_hosts=api_hosts)
+        self._set(_added=_Hosts(api_hosts), _own=_Hosts(hosts), _others=_Hosts(other_hosts), _known={})
 
     @classmethod
     def at(cls, issuer: str) -> Environment:
@@ -74,7 +92,7 @@ class Environment:
     def extended(self, tenant: str | None = None, api_hosts: str | Iterable[str] = ()) -> Environment:
         """Give the same environment with a tenant, or with more API hosts, or both."""
         added = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
-        return dataclasses.replace(self, tenant=tenant or self.tenant, api_hosts=self.api_hosts + added)
+        return self.replace(tenant=tenant or self.tenant, api_hosts=self.api_hosts + added)
 
     @property
     def token_endpoint(self) -> str:
@@ -87,8 +105,18 @@ class Environment:
 
         :param url: an absolute URL, as it stands in a :class:`requests.PreparedRequest`.
         """
+        end = url.find("/", _AUTHORITY_BEGINS)
+        beginning = url if end < 0 else url[:end]
+        known = self._known.get(beginning)
+        return self._find_out(url, beginning) if known is None else known
+
+    def _find_out(self, url: str, beginning: str) -> bool:
         match = _AUTHORITY.match(url)
-        return match is not None and self._is_api_host(match[1].lower(), int(match[2] or _HTTPS_PORT))
+        found = match is not None and self._is_api_host(f"{match[1].lower()}:{match[2] or _HTTPS_PORT}")
+        # What is remembered ends where a path begins, so that the same beginning means the same whatever follows it.
+        if match is not None and match[0] == beginning and len(self._known) < _LARGEST_MEMORY:
+            self._known[beginning] = found
+        return found
 
     def has_host_of(self, url: str) -> bool:
         """Tell whether a URL leads to one of the API hosts over https, though it may say so in an unusual way.
@@ -102,20 +130,27 @@ class Environment:
             host, port = parts.hostname or "", parts.port or _HTTPS_PORT
         except ValueError:
             return False
-        return parts.scheme == "https" and self._is_api_host(f"[{host}]" if ":" in host else host, port)
+        return parts.scheme == "https" and self._is_api_host(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
-    def _is_api_host(self, host: str, port: int) -> bool:
-        if _among(host, port, self.api_hosts):
-            return True
-        return _among(host, port, self.hosts) and not _among(host, port, self.other_hosts)
+    def _is_api_host(self, host: str) -> bool:
+        return self._added.include(host) or (self._own.include(host) and not self._others.include(host))
 
 
-def _among(host: str, port: int, patterns: tuple[str, ...]) -> bool:
-    for pattern in patterns:
-        name, _, stated = pattern.rpartition(":")
-        if port == int(stated) and (host == name or (name.startswith("*.") and host.endswith(name[1:]))):
-            return True
-    return False
+class _Hosts:
+    """Look up a host among patterns in their one form, ``host:port`` or ``*.domain:port``."""
+
+    __slots__ = ("_exact", "_suffixes")
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._exact = frozenset(patterns)  # no host begins with a star
+        self._suffixes = tuple(pattern[1:] for pattern in patterns if pattern.startswith("*."))
+
+    def include(self, host: str) -> bool:
+        return host in self._exact or host.endswith(self._suffixes)
+
+
+def _checked_hosts(patterns: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_checked_host, (patterns,) if isinstance(patterns, str) else patterns)))
 
 
 def _checked_host(pattern: str) -> str:
@@ -130,11 +165,11 @@ def _checked_host(pattern: str) -> str:
 def _read_issuer(issuer: str) -> tuple[str, int, str]:
     """Take an issuer apart: host, port and path."""
     match = _AUTHORITY.match(issuer)
-    port = int(match[2] or _HTTPS_PORT) if match else 0
-    if match is None or port > _HIGHEST_PORT or not _PATH.fullmatch(issuer, match.end()):
+    port, path = (int(match[2] or _HTTPS_PORT), issuer[match.end() :]) if match else (0, "")
+    if match is None or port > _HIGHEST_PORT or (path and not re.fullmatch(_PATH, path, re.ASCII)):
         shown = without_credentials(issuer)
         raise ValueError(f"{shown!r} cannot be an issuer: it is an https URL such as 'https://id.aritma.io'")
-    return match[1].lower(), port, issuer[match.end() :]
+    return match[1].lower(), port, path
 
 
 #: Aritma's production environment.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from .credentials import Secret
+from .values import Value
 
 if TYPE_CHECKING:
     import oauthlib.oauth2
@@ -33,8 +33,7 @@ class Grant(Protocol):
         """Give the texts that must not come back in an error message."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ClientCredentials:
+class ClientCredentials(Value):
     """Ask for a token in the client's own name (RFC 6749, section 4.4), with the secret in the form body (2.3.1).
 
     :param client_id: the client's id.
@@ -42,9 +41,14 @@ class ClientCredentials:
     :param scope: the scopes asked for; none for the server's own default.
     """
 
+    __slots__ = ("client_id", "client_secret", "scope")
+
     client_id: str
     client_secret: Secret
-    scope: tuple[str, ...] = ()
+    scope: tuple[str, ...]
+
+    def __init__(self, client_id: str, client_secret: Secret, scope: tuple[str, ...] = ()) -> None:
+        self._set(client_id=client_id, client_secret=client_secret, scope=scope)
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import time
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -27,11 +28,13 @@ def replayable(request: requests.PreparedRequest) -> bool:
     return isinstance(_position(request), int) and hasattr(body, "seek")
 
 
-def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> requests.Response:
+def replay(
+    refused: requests.Response, authorize: Callable[[requests.PreparedRequest], None], **kwargs: Any
+) -> requests.Response:
     """Send the request of a refused response again, over the same adapter.
 
     :param refused: the 401, which is closed and kept in ``history``.
-    :param authorization: the new ``Authorization`` header.
+    :param authorize: gives the request its new ``Authorization`` header.
     :param kwargs: what the adapter was given the first time: ``stream``, ``timeout``, ``verify``, ``cert``,
         ``proxies``.
     :returns: the new response, whose ``elapsed`` counts both; or the refused one, untouched, where its request turns
@@ -47,7 +50,7 @@ def replay(refused: requests.Response, authorization: str, **kwargs: Any) -> req
     except (UnrewindableBodyError, ValueError):  # the latter for a file that was closed meanwhile
         return refused
     refused.close()
-    request.headers["Authorization"] = authorization
+    authorize(request)
     _renew_cookies(request, refused)
     started = time.perf_counter()
     response: requests.Response = adapter.send(request, **kwargs)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
+import json
 import math
 import os
 import re
@@ -11,18 +12,19 @@ from typing import Any, TypeVar
 
 from .credentials import Secret, without_credentials
 from .environment import DEVELOPMENT, PRODUCTION, Environment
+from .grants import ClientCredentials
 from .stores import TokenStore, open_store
+from .values import Value
 
 __all__ = ["Settings"]
 
 _T = TypeVar("_T")
 
 #: One scope token (RFC 6749, section 3.3).
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]+"
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """Hold what a session works with, checked.
 
     :param client_id: the client's id.
@@ -33,12 +35,37 @@ class Settings:
     :param token_timeout: seconds that a token request may take to connect, and between two bytes of its answer.
     """
 
+    __slots__ = ("client_id", "client_secret", "environment", "scope", "cache", "token_timeout")
+
     client_id: str
     client_secret: Secret
     environment: Environment
     scope: tuple[str, ...]
     cache: TokenStore
     token_timeout: tuple[float, float]
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: Secret,
+        environment: Environment,
+        scope: tuple[str, ...],
+        cache: TokenStore,
+        token_timeout: tuple[float, float],
+    ) -> None:
+        self._set(client_id=client_id, client_secret=client_secret, environment=environment)
+        self._set(scope=scope, cache=cache, token_timeout=token_timeout)
+
+    @property
+    def grant(self) -> ClientCredentials:
+        """Who asks for tokens, and for what."""
+        return ClientCredentials(self.client_id, self.client_secret, self.scope)
+
+    @property
+    def cache_key(self) -> str:
+        """The name of the tokens that may be shared: those of the same client, for the same, from the same place."""
+        parts = json.dumps([self.environment.issuer, self.environment.tenant, *self.grant.identity])
+        return hashlib.sha256(parts.encode()).hexdigest()[:40]
 
     @classmethod
     def resolve(  # the arguments are those of AritmaSession
@@ -63,8 +90,7 @@ class Settings:
         return cls(
             client_id=_setting("client_id", client_id, _client_id),
             client_secret=_secret(client_secret),
-            environment=dataclasses.replace(
-                _setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)),
+            environment=_setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)).replace(
                 tenant=_setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
             ),
             scope=_setting("scope", scope, _scope, "bankservice", empty_counts=True),
@@ -170,7 +196,7 @@ def _words(value: object) -> tuple[str, ...]:
 def _scope(value: object) -> tuple[str, ...]:
     scope = tuple(word for part in _words(value.split() if isinstance(value, str) else value) for word in part.split())
     for word in scope:
-        if not _SCOPE.fullmatch(word):
+        if not re.fullmatch(_SCOPE, word):
             raise ValueError(f"{word!r} cannot be a scope")
     return tuple(dict.fromkeys(scope))
 

@@ -2,16 +2,16 @@
 
 One predicate rules everything: a token is good that is present, fresh, and not one that was refused. In the order of
 their cost, the places to find one are this object's memory, the store, another process that is fetching one, and the
-token endpoint. This module knows no HTTP: it is given a ``fetch`` that makes one token request and a
-:class:`~aritma_session.stores.TokenStore`.
+token endpoint. A good token that is late in its life is used at once, and renewed behind everybody's back. This module
+knows no HTTP: it is given a ``fetch`` that makes one token request and a :class:`~aritma_session.stores.TokenStore`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
+import functools
 import logging
+import math
 import os
 import random
 import threading
@@ -19,8 +19,10 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import overload
 
-from .exceptions import CredentialsRefused, TokenError
+from . import background
+from .failures import Failures
 from .stores import TokenStore
+from .stores.forgiving import ForgivingStore
 from .tokens import Token
 
 __all__ = ["TokenSource"]
@@ -33,35 +35,14 @@ LOCK_TIMEOUT = 30.0
 #: How much longer a thread waits for another one of its process.
 _FOR_THREADS = 4
 
-#: Seconds for which a refusal of the client itself is remembered and raised again without asking.
-REFUSAL_MEMORY = 30.0
-
 #: Seconds between two looks at the store while another process fetches; the pause doubles from the first to the last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.005, 0.05
 
 #: How many of the refused tokens are remembered, in case one comes back from a store that cannot be written to.
 _REMEMBERED = 16
 
-
-@dataclasses.dataclass(frozen=True)
-class _Failure:
-    """A token request that failed, for the callers that waited for it, or that would make the same one again."""
-
-    error: TokenError
-    at: float  # monotonic seconds, as is all that follows
-    remembered_until: float
-
-    def concerns(self, began: float) -> bool:
-        """Tell whether a caller who began to wait at this time would only see it happen again."""
-        return began <= self.at or began < self.remembered_until
-
-    def again(self) -> TokenError:
-        """Give the error anew: one exception object raised in many threads would gather all their tracebacks."""
-        return _bare(self.error)
-
-
-#: Refusals of a client, by who asked: all sources of this process that share a store would meet the same again.
-_refusals: dict[Hashable, _Failure] = {}  # each use is one operation on a dict
+#: The share of a token's life over which the processes of many hosts spread their renewals ahead.
+_JITTER = 0.02
 
 
 class TokenSource:
@@ -77,6 +58,8 @@ class TokenSource:
     :param clock: gives seconds since the epoch.
     :param asker: who ``fetch`` asks as, secret included; sources of one asker, store and key share the memory of a
         refusal of the client. It is kept in memory only.
+    :param lender: gives what ``fetch`` leans on and does not keep alive itself; it is held while a token is renewed in
+        the background.
     """
 
     def __init__(
@@ -88,19 +71,20 @@ class TokenSource:
         lock_timeout: float = LOCK_TIMEOUT,
         clock: Callable[[], float] = time.time,
         asker: Hashable = None,
+        lender: Callable[[], object] = lambda: None,
     ) -> None:
         self._fetch = fetch
-        self._store = store
-        self._key = key
+        self._store = ForgivingStore(store, key)
         self._lock_timeout = lock_timeout
         self._clock = clock
-        # Read without a lock by every request: an immutable value, swapped in a single assignment, and never cleared.
-        self._token: Token | None = None
+        self._lender = lender
+        # The token, and the time until which there is nothing to think about. Read without a lock by every request: an
+        # immutable pair, swapped in a single assignment, and never cleared.
+        self._current: tuple[Token | None, float] = (None, -math.inf)
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
         self._untold: str | None = None  # the token whose acceptance the store has not been told of yet
-        self._failure: _Failure | None = None
-        self._asker = (key, asker, _identity(store))
-        self._troubles: set[str] = set()  # what the store last failed to do; each use is one operation on a set
+        self._failures = Failures((self._store.identity, asker))
+        self._jitter = random.uniform(0, _JITTER)
         # By process: a lock that was held at a fork stays held in the child.
         self._locks: dict[int, threading.Lock] = {}
 
@@ -117,13 +101,22 @@ class TokenSource:
         :returns: a token; after a refusal ``None``, where the refused token is too new to be replaced.
         :raises TokenError: when no token could be had. Callers that waited for the same token request raise the same.
         """
-        token = self._token
-        if rejected is None and self._good(token):
+        token, until = self._current
+        if rejected is None and token and self._clock() < until and token.access_token not in self._refused:
             return token
         if rejected is not None and rejected not in self._refused:
             _log.info("a server refused the token")
             self._refused[rejected] = None
-        return self._good(token) or self._find(rejected)
+        found = self._good(token) or self._find(rejected)
+        if found:
+            self._renew_ahead(found)
+        return found
+
+    @property
+    def probing(self) -> bool:
+        """Whether anybody waits to hear that the token was accepted."""
+        token, _ = self._current
+        return self._untold is not None or (token is not None and token.on_probation)
 
     def accept(self, text: str) -> None:
         """Note that a server has taken a token: its probation, if it was on one, is over, for all processes.
@@ -134,14 +127,25 @@ class TokenSource:
         if token is None or token.access_token != text or not (token.on_probation or self._untold == text):
             return
         # A newer token that another thread puts here at this very moment is found again in the store.
-        self._token, self._untold = token.accepted(), text
-        with self._lock_of_processes() as held:
+        self._keep(token.accepted())
+        self._untold = text
+        with self._store.lock() as held:
             if not held:  # somebody is looking for a token: the others are told after the next answer
                 return
             self._untold = None
-            stored = self._load()
+            stored = self._store.load()
             if stored is not None and stored.access_token == text and stored.on_probation:
-                self._save(stored.accepted())
+                self._store.save(stored.accepted())
+
+    @property
+    def _token(self) -> Token | None:
+        return self._current[0]
+
+    def _keep(self, token: Token) -> None:
+        self._current = token, min(token.stale_at, self._renewal_at(token, self._clock()))
+
+    def _renewal_at(self, token: Token, now: float) -> float:
+        return token.renewal_at(now) + self._jitter * token.lifetime
 
     def _good(self, token: Token | None) -> Token | None:
         """Give the token back if it is present, fresh, and not a refused one: the predicate that rules everything."""
@@ -156,27 +160,26 @@ class TokenSource:
                 return found
             if (token := self._token) and token.access_token in self._refused and token.irreplaceable(self._clock()):
                 return None if rejected is not None else token
-            for failure in (self._failure, _refusals.get(self._asker)):
-                if failure is not None and failure.concerns(began):
-                    raise failure.again()
+            if failure := self._failures.concerning(began):
+                raise failure
             return self._fetch_or_wait(rejected, deadline=began + self._lock_timeout)
 
     def _look(self) -> Token | None:
         """Look into the store, and take over what is good there."""
-        stored = self._load()
-        if self._good(stored):
+        stored = self._store.load()
+        if stored is not None and self._good(stored):
             _log.info("took over a token from the cache")
-            self._token = stored
+            self._keep(stored)
             return stored
         if stored and self._token and stored.access_token == self._token.access_token and not stored.on_probation:
-            self._token = stored  # another process has had it accepted
+            self._keep(stored)  # another process has had it accepted
         return None
 
     def _fetch_or_wait(self, rejected: str | None, deadline: float) -> Token:
         """Be the one process that fetches, or wait for the token of the one that does: the token, not its lock."""
         pause = _FIRST_PAUSE
         while True:
-            with self._lock_of_processes() as held:
+            with self._store.lock() as held:
                 if held:
                     return self._look() or self._renew(rejected)
             if time.monotonic() >= deadline:
@@ -195,9 +198,8 @@ class TokenSource:
         """Fetch a token, keep it and share it."""
         try:
             token = self._fetch()
-        except TokenError as error:
-            _log.info("no token could be had: %s", error)
-            self._remember(error)
+        except Exception as error:
+            self._failures.remember(error)
             raise
         if rejected is not None or (self._token and self._token.access_token in self._refused):
             token = token.on_trial()
@@ -205,21 +207,47 @@ class TokenSource:
         # A server that issues the same text again vouches for it anew.
         for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
             self._refused.pop(text, None)
-        self._failure, self._token = None, token
-        _refusals.pop(self._asker, None)
-        self._save(token)
+        self._failures.forget()
+        self._keep(token)
+        self._store.save(token)
         return token
 
-    def _remember(self, error: TokenError) -> None:
-        """Keep a failure for those who waited for it, and a refusal of the client for whoever would repeat it."""
-        error, now = _bare(error), time.monotonic()
-        if not isinstance(error, CredentialsRefused):
-            self._failure = _Failure(error, at=now, remembered_until=now)
+    def _renew_ahead(self, token: Token) -> None:
+        """Begin to renew an ageing token in the background, where nobody has, while everybody goes on with it."""
+        now, lock = self._clock(), self._lock
+        if not token.fresh(now) or now < self._renewal_at(token, now) or not lock.acquire(timeout=0):
             return
-        for asker, refusal in list(_refusals.items()):
-            if refusal.remembered_until < now:
-                _refusals.pop(asker, None)
-        _refusals[self._asker] = _Failure(error, at=now, remembered_until=now + REFUSAL_MEMORY)
+        begun = False
+        try:
+            if token is self._token:  # and no other thread was faster
+                self._keep(token.tried(now))
+                begun = background.start(functools.partial(self._renew_behind, token, lock, self._lender()))
+        finally:
+            if not begun:
+                lock.release()
+
+    def _renew_behind(self, token: Token, lock: threading.Lock, _: object) -> None:
+        """Renew an ageing token, unless another process has, is about to, or has tried a moment ago."""
+        try:
+            with self._store.lock() as held:
+                if not held:
+                    return
+                stored, now = self._good(self._store.load()), self._clock()
+                if stored is not None and now < stored.renewal_at(now):
+                    self._keep(stored)
+                    return
+                # Before the token request, so that one which is cut off is not made again by the next process.
+                self._store.save((stored or token).tried(now))
+                self._renew(None)
+        except Exception as error:  # it is tried again, or the token expires and a caller meets the same
+            _log.info("the token could not be renewed ahead: %s", type(error).__name__)
+        finally:
+            lock.release()
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock for whoever looks for a token in this process, or renews one in the background."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     @contextlib.contextmanager
     def _lock_of_threads(self) -> Iterator[None]:
@@ -228,76 +256,10 @@ class TokenSource:
         It is longer than that for other processes: a thread that goes on without those does it for all, and may be
         told by the token endpoint to pause.
         """
-        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        lock = self._lock
         held = lock.acquire(timeout=_FOR_THREADS * self._lock_timeout)
         try:
             yield
         finally:
             if held:
                 lock.release()
-
-    @contextlib.contextmanager
-    def _lock_of_processes(self) -> Iterator[bool]:
-        """Try the store's lock once; a store that has none to give leaves nobody to wait for."""
-        manager = None
-        try:
-            manager = self._store.lock(self._key)
-            held = manager.__enter__()
-        except Exception as error:
-            self._degrade("locked", error)
-            manager, held = None, True
-        else:
-            self._troubles.discard("locked")
-        try:
-            yield held
-        finally:
-            if manager is not None:
-                self._let_go(manager)
-
-    def _let_go(self, manager: contextlib.AbstractContextManager[bool]) -> None:
-        try:
-            manager.__exit__(None, None, None)
-        except Exception as error:
-            self._degrade("unlocked", error)
-        else:
-            self._troubles.discard("unlocked")
-
-    def _load(self) -> Token | None:
-        try:
-            token = self._store.load(self._key)
-        except Exception as error:
-            self._degrade("read", error)
-            return None
-        self._troubles.discard("read")
-        return token
-
-    def _save(self, token: Token) -> None:
-        try:
-            self._store.save(self._key, token)
-        except Exception as error:
-            self._degrade("written", error)
-        else:
-            self._troubles.discard("written")
-
-    def _degrade(self, what: str, error: Exception) -> None:
-        """Say once that the cache is of no use; whatever a store raises, it never breaks a request."""
-        level = logging.DEBUG if self._troubles else logging.WARNING
-        self._troubles.add(what)
-        name = type(self._store).__name__
-        advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
-        _log.log(level, "%s could not be %s: %s: %s: %s", name, what, type(error).__name__, error, advice)
-
-
-def _bare(error: TokenError) -> TokenError:
-    """Give the same error without its traceback, which would keep alive whatever its callers had at hand."""
-    bare = copy.copy(error)
-    bare.__cause__ = error.__cause__
-    return bare
-
-
-def _identity(store: TokenStore) -> int:
-    """Tell stores apart as they do themselves, without keeping them alive."""
-    try:
-        return hash(store)
-    except TypeError:  # a store of the user's that has no hash
-        return id(store)

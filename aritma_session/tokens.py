@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from typing import Any
+
+from .values import Value
 
 __all__ = ["Token"]
 
@@ -20,15 +21,22 @@ UNSTATED_LIFETIME = 300.0
 #: Seconds; a stated lifetime beyond ten years is a mistake of the server's, and this keeps the sums finite.
 LONGEST_LIFETIME = 10 * 365.25 * 86400
 
-#: Seconds before its expiry at which a token is not used any more: the time a request may be under way.
-LONGEST_LEEWAY = 60.0
+#: Seconds before its expiry at which a token is not used any more: the time a request may be under way; and the share
+#: of a shorter life that this is.
+LONGEST_LEEWAY, SHARE_OF_LEEWAY = 60.0, 0.05
+
+#: The share of its life after which a token is renewed ahead, while it is still used.
+AGEING = 0.8
+
+#: Seconds between two tries to renew a token ahead, in all processes together; and the share of a longer life that they
+#: are, so that tries which are cut off, by processes that end soon, cost a few token requests and not one each.
+SHORTEST_PAUSE, SHARE_OF_PAUSE = 30.0, 0.05
 
 #: Seconds for which a token that replaced a refused one, and has not been accepted since, is not replaced in its turn.
 PROBATION = 30.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Token:
+class Token(Value):
     """Hold one access token with the times that it is judged by.
 
     :param access_token: the token's text; it never shows in ``repr``.
@@ -36,22 +44,38 @@ class Token:
     :param expires_at: seconds since the epoch, counted from ``obtained_at``.
     :param scope: the scope granted, space-delimited, where the server said it.
     :param on_probation: true while the token, fetched because its predecessor was refused, has not been accepted.
+    :param renewal_tried_at: seconds since the epoch, read when some process last began to renew the token ahead.
     :raises ValueError: when the text could not stand in an ``Authorization`` header, or the times make no sense.
     """
 
-    access_token: str = dataclasses.field(repr=False)
+    __slots__ = ("access_token", "obtained_at", "expires_at", "scope", "on_probation", "renewal_tried_at")
+
+    access_token: str
     obtained_at: float
     expires_at: float
-    scope: str | None = None
-    on_probation: bool = False
+    scope: str | None
+    on_probation: bool
+    renewal_tried_at: float | None
 
-    def __post_init__(self) -> None:
-        if not _B64TOKEN.fullmatch(self.access_token):
+    _hidden = frozenset({"access_token"})
+
+    def __init__(
+        self,
+        access_token: str,
+        obtained_at: float,
+        expires_at: float,
+        scope: str | None = None,
+        on_probation: bool = False,
+        renewal_tried_at: float | None = None,
+    ) -> None:
+        if not _B64TOKEN.fullmatch(access_token):
             raise ValueError("the access token has characters that may not stand in an Authorization header")
-        if not (math.isfinite(self.obtained_at) and math.isfinite(self.expires_at)):
+        if not (math.isfinite(obtained_at) and math.isfinite(expires_at) and math.isfinite(renewal_tried_at or 0.0)):
             raise ValueError("the token's times are not finite")
-        if self.expires_at < self.obtained_at:
+        if expires_at < obtained_at:
             raise ValueError("the token expired before it was obtained")
+        self._set(access_token=access_token, obtained_at=obtained_at, expires_at=expires_at)
+        self._set(scope=scope, on_probation=on_probation, renewal_tried_at=renewal_tried_at)
 
     @classmethod
     def from_answer(cls, answer: dict[str, Any], obtained_at: float) -> Token:
@@ -80,16 +104,18 @@ class Token:
         :raises ValueError: when a field is missing or of the wrong type.
         """
         try:
-            text, obtained, expires, scope, on_probation = (record[field.name] for field in dataclasses.fields(cls))
+            text, obtained, expires, scope, on_probation, tried = (record[name] for name in cls.fields())
         except KeyError:
             raise ValueError("not the record of a token") from None
         if not (isinstance(text, str) and isinstance(scope, (str, type(None))) and isinstance(on_probation, bool)):
             raise ValueError("not the record of a token")
-        return cls(text, _seconds(obtained), _seconds(expires), scope, on_probation)
+        return cls(
+            text, _seconds(obtained), _seconds(expires), scope, on_probation, None if tried is None else _seconds(tried)
+        )
 
     def to_record(self) -> dict[str, Any]:
         """Give the fields as plain JSON values; the token's text is among them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return self._fields()
 
     @property
     def lifetime(self) -> float:
@@ -98,15 +124,34 @@ class Token:
 
     @property
     def leeway(self) -> float:
-        """Seconds before its expiry at which the token counts as expired: a minute, or a tenth of a shorter life."""
-        return min(LONGEST_LEEWAY, self.lifetime / 10)
+        """Seconds before its expiry at which the token counts as expired: a minute, or a part of a shorter life."""
+        return min(LONGEST_LEEWAY, self.lifetime * SHARE_OF_LEEWAY)
+
+    @property
+    def stale_at(self) -> float:
+        """Seconds since the epoch from which on the token is not sent any more."""
+        return self.expires_at - self.leeway
 
     def fresh(self, now: float) -> bool:
         """Tell whether the token can still be sent.
 
         :param now: seconds since the epoch.
         """
-        return now < self.expires_at - self.leeway
+        return now < self.stale_at
+
+    def renewal_at(self, now: float) -> float:
+        """Give the time from which on the token is to be renewed ahead: late in its life, and a while after any try.
+
+        :param now: seconds since the epoch. A clock that was set back since the last try does not put off the next.
+        """
+        ageing_at, tried_at = self.obtained_at + self.lifetime * AGEING, self.renewal_tried_at
+        if tried_at is None or tried_at > now:
+            return ageing_at
+        return max(ageing_at, tried_at + max(SHORTEST_PAUSE, self.lifetime * SHARE_OF_PAUSE))
+
+    def tried(self, now: float) -> Token:
+        """Give the same token, noting that some process begins to renew it ahead."""
+        return self.replace(renewal_tried_at=now)
 
     def irreplaceable(self, now: float) -> bool:
         """Tell whether the token is too new on its probation to be replaced, though it was refused.
@@ -119,11 +164,11 @@ class Token:
 
     def on_trial(self) -> Token:
         """Give the same token on probation."""
-        return dataclasses.replace(self, on_probation=True)
+        return self.replace(on_probation=True)
 
     def accepted(self) -> Token:
         """Give the same token without probation: a server has taken it."""
-        return dataclasses.replace(self, on_probation=False)
+        return self.replace(on_probation=False)
 
 
 def _lifetime(expires_in: object) -> float:

@@ -9,7 +9,6 @@ import pytest
 import requests
 
 from aritma_session import AritmaAuth, AritmaSession, MemoryStore, TokenError
-from aritma_session import source as source_module
 
 from helpers import sent_authorization
 
@@ -175,25 +174,25 @@ class TestSharing:
         ],
     )
     def test_another_client_scope_tenant_or_issuer_has_another_token(self, environ, change):
-        assert AritmaAuth(**change)._source._key != AritmaAuth()._source._key
+        assert AritmaAuth(**change)._settings.cache_key != AritmaAuth()._settings.cache_key
 
     def test_the_parts_of_a_cache_key_do_not_run_together(self, environ):
         one, two = AritmaAuth(client_id="client", scope="x"), AritmaAuth(client_id="clientx", scope="")
-        assert one._source._key != two._source._key
+        assert one._settings.cache_key != two._settings.cache_key
 
     def test_the_order_of_scopes_and_the_secret_make_no_difference(self, environ):
         one, two = (
             AritmaAuth(scope="api bankservice"),
             AritmaAuth(scope=["bankservice", "api"], client_secret="rotated"),
         )
-        assert one._source._key == two._source._key
+        assert one._settings.cache_key == two._settings.cache_key
 
     def test_a_rotated_secret_is_read_from_its_file(self, environ, sandbox, monkeypatch, tmp_path, echo):
         secret = tmp_path / "secret"
         secret.write_text("the-old-secret\n")
         monkeypatch.delenv("ARITMA_CLIENT_SECRET")
         monkeypatch.setenv("ARITMA_CLIENT_SECRET_FILE", str(secret))
-        monkeypatch.setattr(source_module, "REFUSAL_MEMORY", 0.0)
+        monkeypatch.setattr("aritma_session.failures.REFUSAL_MEMORY", 0.0)
         with AritmaSession() as session:
             with pytest.raises(TokenError, match="invalid_client"):
                 session.get(echo)

@@ -13,7 +13,15 @@ import weakref
 
 import pytest
 
-from aritma_session import CredentialsRefused, FileStore, MemoryStore, Token, TokenEndpointUnavailable, TokenError
+from aritma_session import (
+    CredentialsRefused,
+    FileStore,
+    MemoryStore,
+    Token,
+    TokenEndpointUnavailable,
+    TokenError,
+    failures,
+)
 from aritma_session import source as source_module
 from aritma_session.source import TokenSource
 
@@ -355,12 +363,12 @@ class TestFailures:
         assert one.token().access_token == "t3"
 
     def test_refusals_that_are_over_are_forgotten(self, make, fetch, monkeypatch):
-        monkeypatch.setattr(source_module, "REFUSAL_MEMORY", -1.0)
+        monkeypatch.setattr(failures, "REFUSAL_MEMORY", -1.0)
         fetch.errors = [CredentialsRefused("wrong secret") for _ in range(2)]
         for name in ("one", "two"):
             with pytest.raises(CredentialsRefused):
                 make(asker=name).token()
-        assert [asker for _, asker, _ in source_module._refusals if asker in {"one", "two"}] == ["two"]
+        assert [asker for _, asker in failures._refusals if asker in {"one", "two"}] == ["two"]
 
     def test_a_store_without_a_hash_will_do(self, make, fetch):
         @dataclasses.dataclass
@@ -613,7 +621,7 @@ class TestDegradation:
             make(store=Broken("unlock")).token()
 
     def test_no_log_record_holds_a_token(self, source, caplog):
-        secret = dataclasses.replace(source.token(), access_token="very-secret-token")
+        secret = source.token().replace(access_token="very-secret-token")
         source._fetch = lambda: secret
         with caplog.at_level(logging.DEBUG):
             source.token(rejected="t1")

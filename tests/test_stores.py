@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import errno
 import gc
 import json
@@ -105,7 +104,7 @@ class TestEveryStore:
         assert set(most) == {1}
 
     def test_can_be_read_while_it_is_written(self, store):
-        tokens = [dataclasses.replace(TOKEN, access_token=letter * 2000) for letter in "ab"]
+        tokens = [TOKEN.replace(access_token=letter * 2000) for letter in "ab"]
         store.save(KEY, tokens[0])
         done = threading.Event()
 

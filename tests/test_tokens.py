@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
 import pickle
@@ -16,7 +15,7 @@ TEXT = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"
 
 
 def token(lifetime=3600.0, **changes):
-    return dataclasses.replace(Token(TEXT, obtained_at=1000.0, expires_at=1000.0 + lifetime), **changes)
+    return Token(TEXT, obtained_at=1000.0, expires_at=1000.0 + lifetime).replace(**changes)
 
 
 # --- the text
@@ -81,11 +80,11 @@ def test_the_text_does_not_show(show):
     assert "bankservice" in shown
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(Token), ids=lambda field: field.name)
+@pytest.mark.parametrize("field", Token.fields())
 def test_no_field_can_be_changed(field):
     held = token()
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(held, field.name, None)
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        setattr(held, field, None)
 
 
 def test_tokens_are_compared_by_value():
@@ -193,10 +192,10 @@ def test_whole_seconds_in_a_record_are_seconds():
     assert Token.from_record({**token().to_record(), "obtained_at": 1000, "expires_at": 4600}) == token()
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(Token), ids=lambda field: field.name)
+@pytest.mark.parametrize("field", Token.fields())
 def test_a_record_that_lacks_a_field_is_refused_and_not_shown(field):
     record = token(scope="bankservice").to_record()
-    del record[field.name]
+    del record[field]
     with pytest.raises(ValueError, match=r"^not the record of a token$") as caught:
         Token.from_record(record)
     assert TEXT not in str(caught.value)
@@ -237,9 +236,9 @@ def test_a_record_with_a_wrong_field_is_refused_and_not_shown(field):
 
 @pytest.mark.parametrize(
     ("lifetime", "leeway"),
-    [(86400.0, 60.0), (3600.0, 60.0), (600.0, 60.0), (590.0, 59.0), (100.0, 10.0), (10.0, 1.0), (1.0, 0.1), (0.0, 0.0)],
+    [(86400.0, 60.0), (3600.0, 60.0), (1200.0, 60.0), (1180.0, 59.0), (100.0, 5.0), (1.0, 0.05), (0.0, 0.0)],
 )
-def test_the_leeway_is_a_minute_or_a_tenth_of_a_shorter_life(lifetime, leeway):
+def test_the_leeway_is_a_minute_or_a_twentieth_of_a_shorter_life(lifetime, leeway):
     assert token(lifetime).leeway == pytest.approx(leeway)
 
 
@@ -251,8 +250,8 @@ def test_the_leeway_is_a_minute_or_a_tenth_of_a_shorter_life(lifetime, leeway):
         (3600.0, 4540.0, False),
         (3600.0, 4600.0, False),
         (3600.0, 9999.0, False),
-        (100.0, 1089.0, True),
-        (100.0, 1090.0, False),
+        (100.0, 1094.0, True),
+        (100.0, 1095.0, False),
         (1.0, 1000.5, True),
         (1.0, 1000.95, False),
         (0.0, 1000.0, False),
