@@ -11,8 +11,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from .tokens import Token
 
 __all__ = ["main"]
 
@@ -48,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         description="requests.Session for Aritma's banking APIs, with one token for all processes.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=parser.prog)
+
+    token = commands.add_parser("token", help="print an access token", description=_PRINT)
+    token.set_defaults(run=_token, line="{}")
+    header = commands.add_parser("header", help="print an Authorization header, for curl -H @-", description=_HEADER)
+    header.set_defaults(run=_token, line="Authorization: Bearer {}")
 
     demo = commands.add_parser("demo", help="watch several processes share one token", description=_DEMO)
     demo.add_argument(
@@ -72,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_PRINT = """Print an access token that can be sent now: the one that all processes share, or a new one. The settings are
+the ARITMA_* variables; no option takes a secret, since other accounts can see what a process was started with."""
+
+_HEADER = """Print the header line that authorises a request, without showing the token to other accounts, for example:
+aritma-session header | curl -H @- https://bankservice.zdata.no/api/v3/statements/acme"""
+
 _DEMO = """Start a local Aritma ID and bank API, and worker processes with a fresh cache that call it. The first token
 expires, the second is revoked midway. Then the same work once more, with a token for each process. Exit status 1 when a
 call failed."""
@@ -89,6 +104,23 @@ def _between(lowest: int, highest: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def _token(options: argparse.Namespace) -> int:
+    from .settings import Settings
+    from .source import TokenSource
+
+    settings = Settings.resolve()
+    grant = settings.grant
+
+    def fetch() -> Token:
+        from .endpoint import TokenEndpoint  # requests comes with it, which a warm cache has no use for
+
+        return TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout).fetch(grant)
+
+    source = TokenSource(fetch, settings.cache, settings.cache_key, asker=grant)
+    print(options.line.format(source.token().access_token))
+    return OK
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -142,10 +142,7 @@ class TokenSource:
         return self._current[0]
 
     def _keep(self, token: Token) -> None:
-        self._current = token, min(token.stale_at, self._renewal_at(token, self._clock()))
-
-    def _renewal_at(self, token: Token, now: float) -> float:
-        return token.renewal_at(now) + self._jitter * token.lifetime
+        self._current = token, min(token.stale_at, token.renewal_at(self._clock(), self._jitter))
 
     def _good(self, token: Token | None) -> Token | None:
         """Give the token back if it is present, fresh, and not a refused one: the predicate that rules everything."""
@@ -215,7 +212,7 @@ class TokenSource:
     def _renew_ahead(self, token: Token) -> None:
         """Begin to renew an ageing token in the background, where nobody has, while everybody goes on with it."""
         now, lock = self._clock(), self._lock
-        if not token.fresh(now) or now < self._renewal_at(token, now) or not lock.acquire(timeout=0):
+        if not token.fresh(now) or now < token.renewal_at(now, self._jitter) or not lock.acquire(timeout=0):
             return
         begun = False
         try:

@@ -139,12 +139,13 @@ class Token(Value):
         """
         return now < self.stale_at
 
-    def renewal_at(self, now: float) -> float:
+    def renewal_at(self, now: float, jitter: float = 0.0) -> float:
         """Give the time from which on the token is to be renewed ahead: late in its life, and a while after any try.
 
         :param now: seconds since the epoch. A clock that was set back since the last try does not put off the next.
+        :param jitter: the share of its life that the token is left to age more than it must.
         """
-        ageing_at, tried_at = self.obtained_at + self.lifetime * AGEING, self.renewal_tried_at
+        ageing_at, tried_at = self.obtained_at + self.lifetime * (AGEING + jitter), self.renewal_tried_at
         if tried_at is None or tried_at > now:
             return ageing_at
         return max(ageing_at, tried_at + max(SHORTEST_PAUSE, self.lifetime * SHARE_OF_PAUSE))

@@ -17,7 +17,7 @@ import pytest
 from aritma_session import AritmaSession, cli, demo
 from aritma_session.sandbox import Answer
 
-from helpers import wait_for
+from helpers import results, wait_for
 
 
 @pytest.fixture
@@ -40,6 +40,62 @@ def command():
     for process in started:
         process.kill()
         process.communicate()
+
+
+class TestToken:
+    def test_prints_the_token_that_all_share(self, environ, session, sandbox, echo, command):
+        authorization = session.get(echo).request.headers["Authorization"]
+        assert command("token").communicate(timeout=20) == (authorization.split()[1] + "\n", "")
+        assert sandbox.counts.token_requests == 1
+
+    def test_fetches_one_where_there_is_none_and_shares_it(self, environ, session, sandbox, echo, command):
+        process = command("token")
+        token, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, "")
+        assert session.get(echo).request.headers["Authorization"] == f"Bearer {token.strip()}"
+        assert sandbox.counts.token_requests == 1
+
+    def test_prints_a_header_for_curl(self, environ, session, sandbox, echo, command):
+        line, _ = command("header").communicate(timeout=20)
+        assert line == f"Authorization: {session.get(echo).request.headers['Authorization']}\n"
+
+    @pytest.mark.parametrize(
+        ("change", "text"),
+        [
+            ({"ARITMA_CLIENT_ID": ""}, "set the environment variable ARITMA_CLIENT_ID"),
+            ({"ARITMA_CLIENT_SECRET": "wrong-secret"}, "invalid_client"),
+            ({"ARITMA_ENVIRONMENT": "https://localhost:1"}, "could not be reached"),
+        ],
+        ids=["missing", "refused", "unreachable"],
+    )
+    def test_a_failure_is_one_line_that_says_what_to_do(self, environ, command, change, text):
+        process = command("token", env={**os.environ, **change})
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output, errors.count("\n")) == (1, "", 1)
+        assert errors.startswith("aritma-session: ")
+        assert text in errors
+        assert "wrong-secret" not in errors
+
+    def test_a_cache_that_cannot_be_used_is_a_warning_on_standard_error(self, environ, sandbox, command, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        process = command("token", env={**os.environ, "ARITMA_CACHE": str(tmp_path / "file")})
+        output, errors = process.communicate(timeout=20)
+        assert (process.returncode, output.count("."), errors.count("\n")) == (0, 2, 1)
+        assert "FileStore could not be" in errors
+
+    def test_with_a_warm_cache_imports_no_more_than_it_needs(self, environ, session, echo, start, monkeypatch):
+        monkeypatch.delenv("ARITMA_CACHE")
+        with AritmaSession() as one:
+            one.get(echo)
+        code = """if True:
+            import contextlib, io, json, sys
+            from aritma_session.cli import main
+            with contextlib.redirect_stdout(io.StringIO()):
+                main(["token"])
+            heavy = ["requests", "urllib3", "http.client", "ssl", "oauthlib", "filelock", "dataclasses", "inspect"]
+            print(json.dumps([name for name in heavy if name in sys.modules]))
+        """
+        assert results([start(code)]) == [[]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
