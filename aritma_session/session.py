@@ -11,6 +11,9 @@ What happens to one request, from the nearest to the farthest:
 4. **401.** Our response hook comes first: the refused token is told to the source, which goes path 2 or 3 without it;
    the body is rewound, the request sent again, and the user's hooks see the final answer only.
 5. **Expired.** As 3. One predicate rules all five: present, fresh, not a refused one.
+6. **Ageing.** Good, but in the last fifth of its life: the token is used at once, and one thread of one process renews
+   it behind everybody's back, by a try of the store's lock that does not wait. A mark on the stored token keeps the
+   others from trying again for a while, even if that process ends before it has the new one.
 """
 
 from __future__ import annotations
