@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from ..tokens import Token
+from .locks import try_lock
 
 __all__ = ["FileStore"]
 
@@ -98,23 +99,9 @@ class FileStore:
 
         :raises OSError: when there can be no lock: no permission, or a file system without locks.
         """
-        import filelock
-
         self._make_directory()
-        # A lock object for each try, of which nothing is inherited over a fork; native, so that it ends with its
-        # process.
-        lock = filelock.FileLock(
-            self._path(key, ".lock"), mode=0o600, thread_local=False, fallback_to_soft=False, preserve_lock_file=True
-        )
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:  # an OSError too: somebody else holds it
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with try_lock(self._path(key, ".lock")) as held:
+            yield held
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.directory!r})"

@@ -1,0 +1,178 @@
+"""The lock of a file: one holder, of all threads and processes, for as long as it lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from aritma_session.stores import locks
+from aritma_session.stores.locks import try_lock
+
+from helpers import at_once, fork, in_child, outcome, wait_for
+
+
+@pytest.fixture(params=["fcntl", "filelock"])
+def kind(request, monkeypatch):
+    """The lock of the kernel's own, and the one that systems without fcntl have."""
+    if request.param == "filelock":
+        monkeypatch.setattr(locks, "_FCNTL", False)
+    return request.param
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "key.lock")
+
+
+def taken(path):
+    with try_lock(path) as held:
+        return held
+
+
+@pytest.mark.usefixtures("kind")
+class TestAny:
+    def test_has_one_holder(self, path):
+        with try_lock(path) as first, try_lock(path) as second:
+            assert (first, second) == (True, False)
+            assert not taken(path)
+        assert taken(path)
+
+    def test_has_one_holder_among_threads(self, path):
+        with try_lock(path):
+            assert at_once(8, lambda: taken(path)) == [False] * 8
+        assert taken(path)
+
+    def test_is_let_go_of_by_whoever_raises(self, path):
+        with pytest.raises(KeyError), try_lock(path):
+            raise KeyError
+        assert taken(path)
+
+    def test_a_try_that_failed_lets_go_of_nothing(self, path):
+        with try_lock(path):
+            taken(path)
+            assert not taken(path)
+
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+    def test_its_file_is_this_accounts_alone(self, path, umask):
+        before = os.umask(umask)
+        try:
+            assert taken(path)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+    def test_its_file_keeps_what_is_in_it(self, path):
+        with open(path, "w") as file:
+            file.write("kept")
+        assert taken(path)
+        with open(path) as file:
+            assert file.read() == "kept"
+
+    def test_a_symbolic_link_is_an_error_and_not_followed(self, path, tmp_path):
+        os.symlink(tmp_path / "elsewhere", path)
+        with pytest.raises(OSError, match=r"key\.lock"):
+            taken(path)
+        assert not os.path.exists(tmp_path / "elsewhere")
+
+    def test_a_directory_is_an_error(self, path):
+        os.mkdir(path)
+        with pytest.raises(OSError, match=r"key\.lock"):
+            taken(path)
+
+    def test_ends_with_its_holder(self, path):
+        code = """if True:
+            import sys
+            from aritma_session.stores import locks
+            locks._FCNTL = sys.argv[2] == "True"
+            with locks.try_lock(sys.argv[1]) as held:
+                print(held, flush=True)
+                sys.stdin.read()
+        """
+        arguments = [sys.executable, "-c", code, path, str(locks._FCNTL)]
+        holder = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            assert holder.stdout.readline() == "True\n"
+            assert not taken(path)
+        finally:
+            holder.kill()
+            holder.communicate()
+        assert taken(path)
+
+
+class TestKernel:
+    def test_a_fifo_is_an_error_and_not_waited_for(self, path):
+        os.mkfifo(path)
+        with pytest.raises(OSError, match="is not a regular file"):
+            taken(path)
+
+    def test_a_umask_that_takes_the_owners_own_bits_does_not_count(self, path):
+        before = os.umask(0o777)
+        try:
+            assert taken(path)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+    def test_leaves_no_descriptor_open(self, path):
+        before = len(os.listdir("/proc/self/fd"))
+        with try_lock(path):
+            taken(path)
+        os.unlink(path)
+        os.mkfifo(path)
+        with pytest.raises(OSError, match="regular"):
+            taken(path)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not locks._held
+
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_child_neither_has_its_parents_lock_nor_lets_go_of_it(self, path):
+        with try_lock(path):
+            assert in_child(lambda: 2 + taken(path)) == 2
+            assert not taken(path)
+
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_child_that_leaves_where_the_parent_entered_closes_no_file_of_its_own(self, path):
+        manager = try_lock(path)
+        assert manager.__enter__()
+        (descriptor,) = locks._held
+
+        def child():
+            with open(path, "rb") as other:  # which is given the number that is free
+                if other.fileno() != descriptor:
+                    return 1
+                manager.__exit__(None, None, None)
+                os.fstat(descriptor)
+            return 0
+
+        assert in_child(child) == 0
+        assert not taken(path)
+        manager.__exit__(None, None, None)
+        assert taken(path)
+
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_child_that_outlives_its_parent_does_not_keep_the_lock(self, path, tmp_path):
+        def parent():
+            with try_lock(path):
+                child = fork(signal.pause)
+                (tmp_path / "child.new").write_text(str(child))
+                os.rename(tmp_path / "child.new", tmp_path / "child")
+                signal.pause()
+
+        holder = fork(parent)
+        wait_for((tmp_path / "child").exists)
+        try:
+            assert not taken(path)
+            os.kill(holder, signal.SIGKILL)
+            outcome(holder)
+            assert taken(path)
+        finally:
+            os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_childs_child_is_forked_as_well(self, path):
+        assert in_child(lambda: in_child(lambda: taken(path))) == 1
