@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import html
 import io
 import json
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import requests
@@ -21,8 +24,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
-#: What JSON and JavaScript may write a letter as.
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+#: What JSON and JavaScript may write a letter as: its number, white space, itself.
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([bfnrtv])|(.))")
 
 #: Letters of a text that are looked at, and kept: reading takes time, and another process may be waiting.
 _LONGEST = 8192
@@ -30,15 +33,32 @@ _LONGEST = 8192
 #: Letters of a message that quotes the server.
 _LINE = 200
 
+#: Letters of a secret that do not show together, and as many as they make in Base64 and in hexadecimal digits.
+_PIECE, _PIECE_IN_BASE64, _PIECE_IN_HEX = 6, 8, 12
+
+#: What is said all the time, of whatever secret: a piece of a secret that is a piece of these gives nothing away.
+_USUAL = (
+    "aritma bankservice sandbox password authorization basic_bearer connection certificate_verify "
+    "access_token client_id client_secret client_credentials client_assertion private_key error_description "
+    "grant_type authorization_code refresh_token invalid_request invalid_client invalid_grant unauthorized_client "
+    "unsupported_grant_type invalid_scope temporarily_unavailable"
+)
+
 
 class Redactor:
     """Take secrets out of texts.
 
-    :param secrets: the texts that must not show, as they are or as JSON, HTML, a form or a URL may write them.
+    A text is withheld that shows six letters of a secret in a row: in upper or lower case, backwards, with something
+    between the letters, in Base64 (as in HTTP Basic), in hexadecimal digits, or as JSON, HTML, a form or a URL may
+    write them. Whoever sends them back in a cipher of their own is not found out.
+
+    :param secrets: the texts that must not show.
+    :param known: texts that may, such as the client's id, though pieces of a secret may be the same.
     """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str], known: Iterable[str] = ()) -> None:
         self._secrets = tuple(text for text in secrets if text)
+        self._known = (_USUAL, *known)
         forms = {form(text) for text in self._secrets for form in (str, quote, quote_plus, _in_json)}
         self._forms = sorted(forms, key=len, reverse=True)  # the longest first, of which the shorter may be a part
 
@@ -74,7 +94,26 @@ class Redactor:
         readings = {text}
         for _ in range(_DEPTH):
             readings |= {read(reading) for reading in readings for read in _READINGS}
-        return any(secret in reading for secret in self._secrets for reading in readings)
+        if any(secret in reading for secret in self._secrets for reading in readings):
+            return True
+        looks = {look for reading in readings for look in _looks(reading)}
+        return any(
+            not pieces.isdisjoint(_pieces(look, size)) for size, pieces in self._pieces.items() for look in looks
+        )
+
+    @functools.cached_property
+    def _pieces(self) -> dict[int, set[str]]:
+        """The pieces of secrets that must not show, by their length; made for the first text, as few tokens need it."""
+        found: dict[int, set[str]] = {}
+        for size, writing in (each for secret in self._secrets for each in _writings(secret)):
+            for look in _looks(writing):
+                short = size == _PIECE > len(writing)  # else, a few letters are in every other text
+                for text in (look, look[::-1]) if look and (short or len(look) >= size) else ():
+                    found.setdefault(min(size, len(text)), set()).update(_pieces(text, size))
+        known = {look for text in self._known for look in _looks(text)}
+        for size, pieces in found.items():
+            pieces.difference_update(piece for look in known for piece in _pieces(look, size))
+        return found
 
 
 def copy_response(response: requests.Response, content: bytes) -> requests.Response:
@@ -94,12 +133,42 @@ def copy_response(response: requests.Response, content: bytes) -> requests.Respo
     return copy
 
 
+def _writings(secret: str) -> Iterator[tuple[int, str]]:
+    """Give the ways to write a secret that are not read back, each with the length of a piece that gives it away."""
+    yield _PIECE, secret
+    forms = {form(secret) for form in (str, str.upper, str.lower, quote, quote_plus, _in_json)}
+    texts = {text for form in forms for text in (form, form[::-1])}
+    for data in {text.encode(coding, "replace") for text in texts for coding in ("utf-8", "utf-16-le", "latin-1")}:
+        yield _PIECE_IN_HEX, data.hex()
+        for shift in range(3):  # where in a group of three bytes the secret begins depends on what stands before it
+            # Letters that would hold bits of a neighbour are left out.
+            text = base64.b64encode(bytes(shift) + data).decode().rstrip("=")
+            whole = text[(shift * 8 + 5) // 6 : (shift + len(data)) * 8 // 6]
+            yield _PIECE_IN_BASE64, whole
+            yield _PIECE_IN_BASE64, whole.translate({ord("+"): "-", ord("/"): "_"})
+
+
+def _looks(text: str) -> set[str]:
+    """Give a text as one who minds neither case nor width reads it, and one who skips what is no letter or digit."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return {folded, "".join(filter(str.isalnum, folded))}
+
+
+def _pieces(text: str, size: int) -> Iterator[str]:
+    return (text[start : start + size] for start in range(max(len(text) - size, 0) + 1))
+
+
 def _in_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
 def _from_json(text: str) -> str:
-    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else escape[2], text)
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    number = escape[1] or escape[2]
+    return chr(int(number, 16)) if number else escape[4] or " "
 
 
 def _from_latin_1(text: str) -> str:

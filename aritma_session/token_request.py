@@ -57,7 +57,7 @@ def ask(
         is a :class:`TokenError`, unless something was raised that is no :class:`requests.RequestException`.
     """
     try:
-        redactor = Redactor(grant.secrets())
+        redactor = Redactor(grant.secrets(), grant.identity)
         form: dict[str, Any] = {**grant.parameters(), "include_client_id": True}
     except ValueError as error:
         return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)")

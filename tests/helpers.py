@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import gc
+import io
 import json
 import os
 import threading
 import time
 import types
+from urllib.parse import quote, quote_plus
 
 
 def wait_for(condition, seconds=20.0):
@@ -74,19 +77,47 @@ def sent_authorization(sandbox, path=None):
 
 
 def reachable(*roots):
-    """Everything that can be reached from objects, code and classes aside."""
+    """All texts that can be reached from objects, code and classes aside.
+
+    Through closures, defaults, bound methods, generators, slots and buffers too, and not through weak references.
+    """
+    opaque = (type, types.ModuleType, types.FrameType, types.TracebackType, types.CodeType)
     seen, todo = {}, list(roots)
     while todo:
         found = todo.pop()
-        if id(found) in seen or isinstance(found, (type, types.ModuleType, types.FunctionType, types.FrameType)):
+        if id(found) in seen or isinstance(found, opaque):
             continue
         seen[id(found)] = found
+        if isinstance(found, types.FunctionType):  # what is its own, and not the globals of its module
+            todo.extend([found.__closure__, found.__defaults__, found.__kwdefaults__, found.__dict__])
+            continue
         if isinstance(found, types.MethodType):
             todo.append(found.__self__)
+        if isinstance(found, types.GeneratorType) and found.gi_frame is not None:
+            todo.extend(found.gi_frame.f_locals.values())
+        if isinstance(found, BaseException):  # these have no referents of their own on all Pythons
+            todo.extend([found.args, vars(found), found.__cause__, found.__context__])
+        if isinstance(found, io.BytesIO) and not found.closed:
+            todo.append(found.getvalue())
         todo.extend(gc.get_referents(found))
     return [found for found in seen.values() if isinstance(found, (str, bytes, bytearray))]
 
 
 def holding(objects, *secrets):
+    """The texts that hold a secret, as it is or as a person would read it from."""
+    written = {form for secret in secrets for form in writings(secret)}
     texts = (found if isinstance(found, str) else bytes(found).decode("latin-1") for found in objects)
-    return [text for text in texts if any(secret in text for secret in secrets)]
+    return [text for text in texts if any(form in text for form in written)]
+
+
+def writings(secret):
+    """The ways in which a secret may stand in a text."""
+    data = secret.encode()
+    yield from (secret, secret[::-1], secret[:-1], secret.upper(), quote(secret), quote_plus(secret))
+    yield from (data.decode("latin-1"), secret.encode("utf-16-le").decode("latin-1"), json.dumps(secret)[1:-1])
+    yield from (data.hex(), data.hex().upper(), data.hex()[::-1], data[::-1].hex(), ascii(secret)[1:-1])
+    for shift in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            # Without the first and last letters, which depend on what stands before and behind.
+            whole = encode(bytes(shift) + data).decode().rstrip("=")
+            yield whole[shift and shift + 1 : -1]

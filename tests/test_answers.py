@@ -522,7 +522,13 @@ class TestResponseOfAnError:
 
 class TestRedactor:
     def test_leaves_other_text_alone(self):
-        assert Redactor(["secret99"]).text("nothing *** here, secret9") == "nothing *** here, secret9"
+        text = "nothing *** here, a secret of 99, for 77 horses, p x9"
+        assert Redactor(["secret99", "horsey-77", "*/p x/x9"]).text(text) == text
+
+    def test_leaves_what_is_known_alone_where_a_secret_begins_with_it(self):
+        text = "invalid_client: no such client as shop-of-acme"
+        assert Redactor(["invalid_client-77", "shop-of-acme-77"], ["shop-of-acme"]).text(text) == text
+        assert "withheld" in Redactor(["shop-of-acme-77"], ["shop-of-acme"]).text("shop-of-acme-7")
 
     def test_hides_a_secret_that_holds_another(self):
         assert Redactor(["abcdefgh", "abcdefghij"]).text("abcdefghij abcdefgh") == "*** ***"

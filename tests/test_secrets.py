@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import copy
+import json
 import logging
 import os
 import pickle
 import traceback
+from urllib.parse import quote_plus
 
 import pytest
 import requests
 
-from aritma_session import AritmaSession, TokenError
+from aritma_session import AritmaSession, CredentialsRefused, TokenError
 from aritma_session.sandbox import Answer
 
 from helpers import holding, reachable
@@ -109,3 +113,98 @@ class TestSecrets:
             for name in names:
                 with open(os.path.join(folder, name), "rb") as file:
                     assert sandbox.client_secret.encode() not in file.read()
+
+
+#: What a token endpoint that means harm could make of a secret that it was sent.
+ECHOES = {
+    "as it is": str,
+    "in upper case": str.upper,
+    "in title case": str.title,
+    "backwards": lambda text: text[::-1],
+    "without its last letter": lambda text: text[:-1],
+    "without its first letter": lambda text: text[1:],
+    "its first six letters": lambda text: text[:6],
+    "its last six letters": lambda text: text[-6:],
+    "cut in two": lambda text: f"{text[:10]} and then {text[10:]}",
+    "split by a space of no width": lambda text: "\u200b".join((text[:5], text[5:])),
+    "with soft hyphens": "\u00ad".join,
+    "letter by letter": " ".join,
+    "in a column": "\n".join,
+    "in wide letters": lambda text: "".join(chr(ord(letter) + 0xFEE0) for letter in text),
+    "in JSON escapes": lambda text: "".join(f"\\u{ord(letter):04x}" for letter in text),
+    "in character references": lambda text: "".join(f"&#x{ord(letter):x};" for letter in text),
+    "percent-encoded": lambda text: "".join(f"%{ord(letter):02X}" for letter in text),
+    "in Base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "in Base64 behind one letter": lambda text: base64.b64encode(b"x" + text.encode()).decode(),
+    "in Base64 behind two letters": lambda text: base64.b64encode(b"xy" + text.encode()).decode(),
+    "in Base64 for URLs": lambda text: base64.urlsafe_b64encode(b"?" + text.encode()).decode().rstrip("="),
+    "in Base64 in upper case": lambda text: base64.b64encode(text.encode()).decode().upper(),
+    "in Base64 without its first letter": lambda text: base64.b64encode(text.encode()).decode()[1:],
+    "in Base64 backwards": lambda text: base64.b64encode(text.encode()).decode()[::-1],
+    "in Base64 of UTF-16": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "as HTTP Basic": lambda text: "Basic " + base64.b64encode(f"sandbox-client:{text}".encode()).decode(),
+    "as HTTP Basic of a form": lambda text: (
+        "Basic " + base64.b64encode(f"sandbox-client:{quote_plus(text)}".encode()).decode()
+    ),
+    "in hexadecimal": lambda text: text.encode().hex(),
+    "in upper-case hexadecimal": lambda text: text.encode().hex().upper(),
+    "in hexadecimal with colons": lambda text: binascii.hexlify(text.encode(), ":").decode(),
+    "in hexadecimal backwards": lambda text: text.encode().hex()[::-1],
+    "in hexadecimal, letters backwards": lambda text: text[::-1].encode().hex(),
+    "in hexadecimal without its first digit": lambda text: text.encode().hex()[1:],
+    "in UTF-16": lambda text: text.encode("utf-16-le").decode("latin-1"),
+}
+
+#: Ways to send a text back: an answer for each.
+CARRIERS = {
+    "description": lambda text: Answer.error(400, "invalid_client", f"not {text}!"),
+    "code": lambda text: Answer.error(400, f"not {text}!"),
+    "JSON that is not ASCII": lambda text: Answer(
+        401, json.dumps({"error": "x", "error_description": text}, ensure_ascii=False).encode("utf-8", "replace")
+    ),
+    "page": lambda text: Answer.html(f"<p>not {text}!</p>"),
+    "header": lambda text: Answer(400, headers={"X-Debug": ascii(f"not {text}!")}),
+}
+
+
+class TestEchoes:
+    """A server that sends the secret back in some form is not quoted."""
+
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    @pytest.mark.parametrize("echo", ECHOES)
+    def test_are_not_shown(self, environ, sandbox, monkeypatch, echo, carrier):
+        secret = "Xk7-Trombone_94~q?"
+        monkeypatch.setenv("ARITMA_CLIENT_SECRET", secret)
+        sent = ECHOES[echo](secret)
+        sandbox.answer_token_requests(CARRIERS[carrier](sent))
+        with AritmaSession() as session:
+            session.verify = sandbox.ca_bundle
+            with pytest.raises(TokenError) as caught:
+                session.get(f"{sandbox.api_url}/echo")
+        error = caught.value
+        assert "***" in error.response.headers.get("X-Debug", error.response.text)
+        # Nor any piece of what was sent from which a piece of the secret could be read.
+        size = max(6, len(sent) * 6 // len(secret) + 4)
+        pieces = {sent[start : start + size] for start in range(max(1, len(sent) - size + 1))}
+        found = reachable(vars(error), error.args, error.__cause__, error.__context__)
+        assert [text for text in found if isinstance(text, str) and any(piece in text for piece in pieces)] == []
+        assert holding(found, secret) == []
+        assert holding([str(error), repr(error), "".join(traceback.format_exception(error))], secret) == []
+
+    def test_leave_the_meaning_of_a_refusal_alone(self, environ, sandbox, monkeypatch, echo):
+        """Where the secret has words of the protocol in it, the error codes are still known."""
+        monkeypatch.setenv("ARITMA_CLIENT_SECRET", "invalid_client-invalid_scope")
+        with AritmaSession() as session:
+            session.verify = sandbox.ca_bundle
+            with pytest.raises(CredentialsRefused) as caught:
+                session.get(echo)
+        assert caught.value.error == "invalid_client"
+
+    def test_of_a_secret_of_signs_hide_no_other_text(self, environ, sandbox, monkeypatch, echo):
+        monkeypatch.setenv("ARITMA_CLIENT_SECRET", "*!~-+-~!*")
+        with AritmaSession() as session:
+            session.verify = sandbox.ca_bundle
+            sandbox.answer_token_requests(Answer.error(400, "invalid_grant", "No such client, says this server."))
+            with pytest.raises(TokenError) as caught:
+                session.get(echo)
+        assert caught.value.error_description == "No such client, says this server."
