@@ -2,23 +2,314 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import binascii
+import contextlib
 import copy
 import json
 import logging
 import os
 import pickle
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
 import traceback
 from urllib.parse import quote_plus
 
 import pytest
 import requests
 
-from aritma_session import AritmaSession, CredentialsRefused, TokenError
+import aritma_session
+from aritma_session import AritmaSession, CredentialsRefused, TokenError, cli
 from aritma_session.sandbox import Answer
 
-from helpers import holding, reachable
+from helpers import holding, reachable, wait_for
+
+#: Where the library's own frames are: what users' tools may write down of them is its matter.
+OWN = os.path.dirname(aritma_session.__file__)
+
+
+@pytest.fixture
+def hidden(sandbox):
+    """The texts that must not show anywhere; what else a grant proves itself with is added here."""
+    return [sandbox.client_secret]
+
+
+@pytest.fixture
+def records():
+    """All that is logged, by any logger at any level, the server's own threads aside."""
+    kept = []
+
+    class Keeper(logging.Handler):
+        def emit(self, record):
+            if not record.threadName.startswith("aritma-sandbox"):
+                kept.append(record)
+
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(logger, logger.level, logger.disabled) for logger in loggers]
+    keeper = Keeper(level=1)
+    logging.getLogger().addHandler(keeper)
+    for logger in loggers:
+        logger.setLevel(1)
+        logger.disabled = False
+    yield kept
+    logging.getLogger().removeHandler(keeper)
+    for logger, level, disabled in before:
+        logger.setLevel(level)
+        logger.disabled = disabled
+
+
+class Interrupting(requests.adapters.HTTPAdapter):
+    """Be interrupted in the middle of whatever is sent."""
+
+    def send(self, request, **kwargs):
+        raise KeyboardInterrupt
+
+
+def adventures(session, sandbox, echo, cache, closed):  # noqa: PLR0915  # a long life
+    """Live through all that can go wrong: the tokens that were used, and the responses and errors that came of it."""
+    tokens, outcomes = set(), []
+
+    def call(url=echo, session=session, **more):
+        try:
+            outcome = session.get(url, **more)
+        except (requests.RequestException, KeyboardInterrupt) as error:
+            outcome = error
+        session.auth._source._failure = None
+        outcomes.append(outcome)
+        source = session.auth._source
+        tokens.update({source._token.access_token} if source._token else (), source._refused)
+        return outcome
+
+    def other(**settings):
+        made = AritmaSession(**settings)
+        made.verify = sandbox.ca_bundle
+        return made
+
+    assert call().ok  # fetched
+    with other() as second:
+        assert call(session=second).ok  # adopted
+    sandbox.revoke_all()
+    assert len(call().history) == 1  # replayed
+    sandbox.answer_token_requests(Answer.token(expires_in=1))  # says so, and is good for longer
+    sandbox.revoke_all()
+    assert call().ok
+    wait_for(lambda: not session.auth._source._good(session.auth._source._token))
+    assert call().ok  # expired
+    call(f"{sandbox.issuer}/redirect?to={sandbox.other_host}/api/v3/echo")
+    call(f"{sandbox.issuer}/redirect?to={sandbox.api_url}/echo")
+    call(f"{sandbox.issuer}/redirect?to={sandbox.issuer}/redirect")
+    call(f"{sandbox.issuer}/nowhere")
+    call(f"{sandbox.other_host}/api/v3/echo")
+    sandbox.forbid_all = True
+    assert call().status_code == 403
+    sandbox.forbid_all, sandbox.refuse_all = False, True
+    assert call().status_code == call().status_code == 401
+    sandbox.refuse_all = False
+    call(proxies={"https": f"http://user:pass@127.0.0.1:{closed}"})
+    call(timeout=1e-9)
+    with other(api_hosts=f"localhost:{closed}") as second:
+        assert isinstance(call(f"https://localhost:{closed}/x", session=second), requests.ConnectionError)
+    for answers in REFUSALS:
+        with other(cache="memory") as second:
+            sandbox.answer_token_requests(*answers)
+            assert isinstance(call(session=second), TokenError)
+    for change in (
+        {"proxies": {"https": f"http://user:pass@127.0.0.1:{closed}"}},
+        {"verify": True, "trust_env": False},
+    ):
+        with other(cache="memory") as second:
+            vars(second).update(change)
+            assert isinstance(call(session=second), TokenError)
+    with other(cache="memory") as second:
+        second.mount("https://", Interrupting())
+        assert isinstance(call(session=second), KeyboardInterrupt)
+    os.chmod(cache / "aritma-session", 0o755)
+    with other() as second:
+        assert call(session=second).ok
+    with other(cache="memory", client_secret="another-secret") as second:
+        assert isinstance(call(session=second), CredentialsRefused)
+        assert isinstance(call(session=second), CredentialsRefused)
+    return tokens, outcomes
+
+
+def dressed(secret):
+    return f"you said client_secret={secret}, or Basic {base64.b64encode(secret.encode()).decode()}"
+
+
+SAID = dressed("sandbox-secret-1234")
+REFUSALS = [
+    [Answer.error(400, "invalid_grant", SAID)],
+    [Answer.error(429, "slow_down", SAID, retry_after=0)] * 3,
+    [Answer(503, SAID.encode(), {"X-Debug": SAID})] * 3,
+    [Answer.redirect(f"https://localhost/?{SAID}")],
+    [Answer.html(SAID)],
+    [Answer.json([SAID])],
+    [Answer.token(token_type="mac", note=SAID)],
+    [Answer.token(access_token=f"{SAID}\n")],
+    [Answer.reset()] * 3,
+    [Answer.cut()] * 3,
+    [Answer.truncated()] * 3,
+]
+
+
+def errors_in(outcome):
+    """The exceptions that an outcome is, or is chained to."""
+    links = [outcome] if isinstance(outcome, BaseException) else []
+    for link in links:
+        links += [other for other in (link.__cause__, link.__context__) if other is not None and other not in links]
+    return links
+
+
+class TestFullRun:
+    """After all that can go wrong, nothing that was logged, answered or raised leads to a secret."""
+
+    @pytest.fixture
+    def lived(self, session, sandbox, echo, cache, records, monkeypatch):
+        monkeypatch.setattr("aritma_session.endpoint.BACKOFF", 0.0)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            closed = server.getsockname()[1]
+        tokens, outcomes = adventures(session, sandbox, echo, cache, closed)
+        assert len(tokens) >= 5
+        assert len(outcomes) > 30
+        return tokens, outcomes
+
+    def test_leads_to_no_secret(self, lived, records, hidden):
+        tokens, outcomes = lived
+        self.assert_no_record_tells(records, [*hidden, *tokens])
+        for outcome in outcomes:
+            self.assert_nothing_reachable_tells(outcome, hidden, tokens)
+            self.assert_no_message_tells(outcome, [*hidden, *tokens])
+            self.assert_no_frame_of_ours_tells(outcome, hidden)
+            if not isinstance(outcome, KeyboardInterrupt):
+                self.assert_no_pickle_tells(outcome, hidden, tokens)
+
+    def assert_no_record_tells(self, records, secrets):
+        assert {"aritma_session", "urllib3.connectionpool"} <= {record.name for record in records}
+        assert any(record.levelno >= logging.WARNING for record in records)
+        for record in records:
+            told = [record.getMessage(), repr(record.args), repr(vars(record)), logging.Formatter().format(record)]
+            # A record may lead to a connection or an error, and those must not lead to a secret either.
+            assert holding([*told, *reachable(vars(record))], *secrets) == [], record
+
+    def assert_nothing_reachable_tells(self, outcome, hidden, tokens):
+        if isinstance(outcome, requests.Response):
+            assert not any(secret in outcome.text for secret in hidden)
+        found = reachable(vars(outcome), *errors_in(outcome))
+        assert holding(found, *hidden) == []
+        # As with requests, the request that was sent has its own header; the sandbox's echo repeats it in its body.
+        headers = {f"Bearer {token}" for token in tokens}
+        bodies = {each.text for each in self.responses(outcome)}
+        assert set(holding(found, *tokens)) <= headers | bodies
+
+    def responses(self, outcome):
+        first = outcome if isinstance(outcome, requests.Response) else outcome.__dict__.get("response")
+        return [] if first is None else [first, *first.history]
+
+    def assert_no_message_tells(self, outcome, secrets):
+        told = [repr(outcome), str(outcome)]
+        for error in errors_in(outcome):
+            told += [str(error), repr(error), *traceback.format_exception(error)]
+        assert holding(told, *secrets) == []
+
+    def assert_no_frame_of_ours_tells(self, outcome, hidden):
+        for error in errors_in(outcome):
+            told = traceback.TracebackException.from_exception(error, capture_locals=True)
+            ours = [frame for frame in told.stack if frame.filename.startswith(OWN)]
+            assert holding([text for frame in ours for text in (frame.locals or {}).values()], *hidden) == []
+
+    def assert_no_pickle_tells(self, outcome, hidden, tokens):
+        try:
+            data = pickle.dumps(outcome, 0), pickle.dumps(outcome)
+        except (TypeError, AttributeError, pickle.PicklingError):  # urllib3's own objects, in an error of requests'
+            assert not isinstance(outcome, (TokenError, requests.Response))
+            return
+        assert holding(data, *hidden) == []
+        if isinstance(outcome, TokenError):
+            assert holding(data, *tokens) == []
+
+
+class TestProcesses:
+    def test_no_option_of_the_command_takes_a_secret(self):
+        parsers, options = [cli._parser()], []
+        for parser in parsers:
+            for action in parser._actions:
+                if isinstance(action, argparse._SubParsersAction):
+                    parsers += action.choices.values()
+                else:
+                    options += [*action.option_strings, action.dest]
+        assert len(parsers) >= 3
+        assert [name for name in options if re.search(r"secret|password|key|assertion|credential", name)] == []
+        assert [name for name in options if "token" in name] == ["--token-lifetime", "token_lifetime"]
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the process list is elsewhere")
+    @pytest.mark.parametrize("arguments", [["demo", "--processes", "2"], ["sandbox"]])
+    def test_no_command_line_shows_a_secret(self, environ, hidden, arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aritma_session", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        seen = set()
+        enough = 4 if arguments[0] == "demo" else 1  # the workers, and what keeps watch over them
+        try:
+            wait_for(lambda: seen.update(command_lines(process.pid)) or len(seen) >= enough)
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        assert any("aritma_session" in line for line in seen)
+        assert holding(seen, *hidden, "eyJ") == []
+
+
+def command_lines(parent):
+    """The command lines of a process and of all that came of it."""
+    found, parents = {}, {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/stat") as file:
+                parents[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            with open(f"/proc/{name}/cmdline") as file:
+                found[int(name)] = file.read()
+    family = [parent]
+    for member in family:
+        family += [child for child, of in parents.items() if of == member]
+    return {f"{member} {found.get(member, '')}" for member in family}
+
+
+class TestDisk:
+    def test_is_the_same_whatever_the_secret(self, environ, sandbox, echo, tmp_path, monkeypatch):
+        """Nobody can test guesses of a secret against what is on disk."""
+        monkeypatch.setattr(time, "time", lambda: 1_900_000_000.0)
+        written = []
+        for number, secret in enumerate(("first-secret-11", "a-second-secret-with-more")):
+            sandbox.answer_token_requests(Answer.json({"access_token": "a.b.c", "token_type": "Bearer"}))
+            folder = tmp_path / str(number)
+            with AritmaSession(client_secret=secret, cache=folder) as session:
+                session.verify = sandbox.ca_bundle
+                session.auth._source.token()
+            files = {file.relative_to(folder): file for file in folder.rglob("*")}
+            written.append(
+                {str(name): (file.read_bytes() if file.is_file() else None) for name, file in files.items()}
+            )
+        assert written[0] == written[1]
+        assert any(b"a.b.c" in data for data in written[0].values() if data)
+
+    def test_sees_no_secret_and_the_token_in_the_cache_alone(self, session, echo, tmp_path, hidden, monkeypatch):
+        place = tmp_path / "temporary"
+        place.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        made, before = [], tempfile.mkstemp
+        monkeypatch.setattr(tempfile, "mkstemp", lambda *args, **kwargs: made.append(kwargs) or before(*args, **kwargs))
+        token = session.get(echo).request.headers["Authorization"].split()[1]
+        assert [kwargs["dir"] for kwargs in made] == [session.auth._settings.cache.directory]
+        assert list(place.iterdir()) == []
+        files = [file for file in tmp_path.rglob("*") if file.is_file()]
+        assert holding((file.read_bytes() for file in files), *hidden) == []
+        held = [file for file in files if holding([file.read_bytes()], token)]
+        assert [file.parent for file in held] == [tmp_path / "cache" / "aritma-session"]
+        assert [file.suffix for file in held] == [".json"]
 
 
 class TestSecrets:
