@@ -13,7 +13,7 @@ import pytest
 from aritma_session.stores import locks
 from aritma_session.stores.locks import try_lock
 
-from helpers import at_once, fork, in_child, outcome, wait_for
+from helpers import at_once, fork, in_child, outcome, results, wait_for
 
 
 @pytest.fixture(params=["fcntl", "filelock"])
@@ -102,6 +102,16 @@ class TestAny:
             holder.kill()
             holder.communicate()
         assert taken(path)
+
+
+def test_where_there_is_no_fcntl_filelock_is_asked(start):
+    code = """if True:
+        import json, sys
+        sys.modules["fcntl"] = None
+        from aritma_session.stores import locks
+        print(json.dumps(locks._FCNTL))
+    """
+    assert results([start(code)]) == [False]
 
 
 class TestKernel:

@@ -90,7 +90,7 @@ def _leave_to_the_parent() -> None:
     _unforked.release()
 
 
-if hasattr(os, "register_at_fork"):
+if _FCNTL:
     os.register_at_fork(
         before=_unforked.acquire, after_in_parent=_unforked.release, after_in_child=_leave_to_the_parent
     )
