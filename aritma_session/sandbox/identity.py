@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import math
 import re
 import secrets
 import threading
@@ -72,8 +73,8 @@ class Identity:
         self._client = client
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._key_id = secrets.token_hex(8)
-        self._lock = threading.Lock()  # guards the set of good tokens
-        self._good: set[str] = set()
+        self._lock = threading.Lock()  # guards the good tokens
+        self._good: dict[str, float] = {}  # by their ids: when they expire, in seconds since the epoch
 
     def answer_token_request(self, request: Request, lifetime: int) -> Answer:
         """Answer a request to the token endpoint (RFC 6749 sections 4.4 and 5).
@@ -143,7 +144,10 @@ class Identity:
         if jwt.get_unverified_header(token).get("typ") != "at+jwt":
             return "The token is not an access token"
         with self._lock:
-            return None if claims["jti"] in self._good else "The token was revoked"
+            expires_at = self._good.get(claims["jti"])
+        if expires_at is None:
+            return "The token was revoked"
+        return None if time.time() < expires_at else "The token expired"
 
     def revoke_all(self) -> None:
         """Refuse all tokens issued so far."""
@@ -162,19 +166,20 @@ class Identity:
         return endpoint
 
     def _issue(self, request: OAuthRequest) -> str:
-        now = int(time.time())
+        now = time.time()
+        expires_at = now + int(request.expires_in or 0)
         claims = {
             "iss": request.uri.removesuffix("/connect/token"),
             "aud": self._audience,
             "client_id": request.client_id,
             "scope": request.scopes,
-            "nbf": now,
-            "iat": now,
-            "exp": now + int(request.expires_in or 0),
+            "nbf": int(now),
+            "iat": int(now),
+            "exp": math.ceil(expires_at),  # whole seconds, and none too few: `refusal` knows better
             "jti": uuid.uuid4().hex,
         }
         with self._lock:
-            self._good.add(str(claims["jti"]))
+            self._good[str(claims["jti"])] = expires_at
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"typ": "at+jwt", "kid": self._key_id})
 
 
