@@ -723,6 +723,47 @@ def test_trickle(http, sandbox):
         fail(http, sandbox, Answer.trickle(1), timeout=0.1)
 
 
+def test_raw_bytes(sandbox):
+    sandbox.answer_token_requests(Answer.raw(b"no HTTP"))
+    assert talk(sandbox, b"POST /connect/token HTTP/1.1\r\n\r\n") == b"no HTTP"
+
+
+def test_a_flood_ends_with_the_client_and_with_the_sandbox(sandbox):
+    before = sandbox_threads()
+    sandbox.answer_token_requests(*[Answer.raw(b"first ", flood=b"more " * 1000)] * 2)
+    for _ in range(2):
+        with connect(sandbox) as connection:
+            connection.sendall(b"POST /connect/token HTTP/1.1\r\n\r\n")
+            received = b""
+            while len(received) < 100_000:
+                received += connection.recv(65536)
+            assert received[:20] == b"first more more more"
+    until(lambda: set(sandbox_threads()) <= set(before))
+    with Sandbox() as stopped:
+        stopped.answer_token_requests(Answer.raw(b"", flood=b"more" * 1000))
+        connection = connect(stopped)
+        connection.sendall(b"POST /connect/token HTTP/1.1\r\n\r\n")
+        assert connection.recv(4)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    connection.close()
+
+
+def test_answers_to_calls(http, api, sandbox):
+    echo = f"{sandbox.api_url}/echo"
+    sandbox.answer_calls(Answer.error(503), Answer(401), Answer.truncated())
+    assert [http.get(echo).status_code for _ in range(2)] == [503, 401]
+    assert sandbox.counts.refused == 1
+    with connect(sandbox) as connection:
+        bearer = f"Authorization: {api.headers['Authorization']}"
+        connection.sendall(f"GET /api/v3/echo HTTP/1.1\r\n{bearer}\r\n\r\n".encode())
+        data = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert data.partition(b"\r\n\r\n")[2].startswith(b'{"method": "GET"')
+    assert not data.endswith(b"}")
+    assert http.get(echo).json()["method"] == "GET"
+
+
 def test_token_faults(http, sandbox):
     answer = fail(http, sandbox, Answer.token(expires_in=None, token_type="MAC", extra=[1])).json()
     assert set(answer) == {"access_token", "token_type", "scope", "extra"}
@@ -775,6 +816,7 @@ def test_reset_of_everything():
         sandbox.token_lifetime, sandbox.token_delay = 7, 30
         sandbox.refuse_all = sandbox.forbid_all = True
         sandbox.answer_token_requests(Answer.error(503), Answer.reset())
+        sandbox.answer_calls(Answer.error(503))
         sandbox.reset()
         assert (sandbox.requests, sandbox.counts) == ((), Counts())
         assert (sandbox.token_lifetime, sandbox.token_delay) == (60, 0.01)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Kind"]
 
-Kind = Literal["answer", "reset", "cut", "truncated", "trickle"]
+Kind = Literal["answer", "reset", "cut", "truncated", "trickle", "raw"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Answer:
     :param headers: the header fields. Content-Length, Connection, Date and Server are added when it is sent.
     :param kind: how it is sent. ``answer``: properly. ``reset``: not at all, the connection is reset. ``cut``: half of
         the body, then a reset. ``truncated``: half of the body, then an orderly end. ``trickle``: byte by byte.
+        ``raw``: the body and nothing else, then an orderly end.
     :param interval: seconds between two bytes of a ``trickle``.
-    :param fields: ``None``: send what the arguments above say. A mapping: do what the token endpoint would have done,
-        and where that grants a token, put these fields into the answer (a value of ``None`` takes the field out).
+    :param flood: what follows a ``raw`` body again and again, until the client leaves.
+    :param fields: ``None``: send what the arguments above say. A mapping: do what the server would have done, and where
+        that grants a token, put these fields into the answer (a value of ``None`` takes the field out).
     :param lifetime: seconds that a token lives which is granted so; ``None``: as long as the sandbox's tokens do.
     """
 
@@ -37,6 +39,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     kind: Kind = "answer"
     interval: float = 0.0
+    flood: bytes = field(default=b"", repr=False)
     fields: Mapping[str, object] | None = field(default=None, repr=False)
     lifetime: int | None = None
 
@@ -113,6 +116,16 @@ class Answer:
         :param interval: seconds before each byte.
         """
         return cls(kind="trickle", interval=interval, fields={})
+
+    @classmethod
+    def raw(cls, data: bytes, *, flood: bytes = b"", status: int = 200) -> Answer:
+        """Send bytes as they are, be they HTTP or not.
+
+        :param data: the bytes.
+        :param flood: more bytes, which are sent again and again until the client leaves.
+        :param status: what the answer counts as in ``Sandbox.counts``.
+        """
+        return cls(status, data, kind="raw", flood=flood)
 
     @classmethod
     def token(cls, *, lifetime: int | None = None, **overrides: object) -> Answer:

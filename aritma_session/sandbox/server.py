@@ -88,6 +88,7 @@ class Sandbox:
         self._ledger = Ledger()
         self._bank = Bank()
         self._answers: deque[Answer] = deque()
+        self._api_answers: deque[Answer] = deque()
         self._state: _Running | None = None
         self._resources = contextlib.ExitStack()
 
@@ -184,6 +185,7 @@ class Sandbox:
         self.token_lifetime, self.token_delay = self._as_made
         self.refuse_all = self.forbid_all = False
         self._answers.clear()
+        self._api_answers.clear()
         self.revoke_all()
         self.reset_counts()
 
@@ -197,6 +199,13 @@ class Sandbox:
         :param answers: see ``Answer``, whose class methods name the common faults.
         """
         self._answers.extend(answers)
+
+    def answer_calls(self, *answers: Answer) -> None:
+        """Answer the next calls of the API with these, one each, in this order, whatever their tokens.
+
+        :param answers: see ``Answer``, whose class methods name the common faults.
+        """
+        self._api_answers.extend(answers)
 
     @property
     def _running(self) -> _Running:
@@ -212,7 +221,7 @@ class Sandbox:
         if request.kind == "token":
             return self._respond_token(state, request)
         if request.kind == "api":
-            answer = self._refusal(state, request) or self._bank.answer(request)
+            answer = self._respond_api(state, request)
             self._ledger.answering(answer.status)
             return answer
         return self._respond_other(state, request)
@@ -233,6 +242,16 @@ class Sandbox:
             left = {name: value for name, value in changed.items() if value is not None}
             real = replace(real, body=json.dumps(left).encode())
         return replace(real, kind=wanted.kind, interval=wanted.interval)
+
+    def _respond_api(self, state: _Running, request: Request) -> Answer:
+        try:
+            wanted = self._api_answers.popleft()
+        except IndexError:
+            wanted = None
+        if wanted is not None and wanted.fields is None:
+            return wanted
+        real = self._refusal(state, request) or self._bank.answer(request)
+        return real if wanted is None else replace(real, kind=wanted.kind, interval=wanted.interval)
 
     def _refusal(self, state: _Running, request: Request) -> Answer | None:
         token = bearer_token(request)

@@ -95,6 +95,11 @@ class Wire:
         if answer.kind == "reset":
             self._reset_on_close()
             return False
+        if answer.kind == "raw":
+            self._connection.sendall(answer.body)
+            while answer.flood and not self._stopping.is_set():
+                self._connection.sendall(answer.flood)
+            return False
         head = _head(answer, keep_alive=keep_alive)
         body = b"" if method == "HEAD" or answer.status in BODILESS else answer.body
         if answer.kind == "trickle":
