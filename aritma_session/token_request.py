@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import http.client
+import json
 import logging
 import re
 import socket
+import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +39,18 @@ __all__ = ["ask"]
 #: Bytes; an answer is about 2 KiB.
 LARGEST_ANSWER = 64 * 1024
 
+#: Bytes that are read at once.
+_PIECE = 8192
+
+#: Seconds between two rings of an alarm.
+_SNOOZE = 0.1
+
+#: The encodings that are asked for, and what zlib calls their frames: those whose unpacking can be bounded.
+_PACKED = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+#: A Content-Length; one that is longer is not believed.
+_DIGITS = re.compile("[0-9]{1,18}")
+
 _log = logging.getLogger("aritma_session")
 
 #: True in the thread that makes a token request, for as long as it does.
@@ -51,7 +67,8 @@ def ask(
 
     :param url: the token endpoint, https.
     :param grant: who asks, and for what.
-    :param timeout: seconds that it may take to connect, and between two pieces of the answer, or for its whole body.
+    :param timeout: seconds that it may take to connect, and between two pieces of the answer, or for its whole body; it
+        ends after the sum of the two, but for the time that the operating system takes to look up a name.
     :param lender: the session whose ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters are used.
     :returns: the token; or the error, as a value, which so takes no traceback along in whose frames a secret stands. It
         is a :class:`TokenError`, unless something was raised that is no :class:`requests.RequestException`.
@@ -62,7 +79,7 @@ def ask(
     except ValueError as error:
         return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)")
     started = time.time()
-    with _OAuth2Session(grant.oauth_client(), lender, timeout[1]) as session, _silence():
+    with _OAuth2Session(grant.oauth_client(), lender, timeout) as session, _silence():
         tokens: list[Token] = []
 
         def check(response: requests.Response) -> requests.Response:
@@ -110,10 +127,12 @@ class _Unusable(Exception):
 class _OAuth2Session(requests_oauthlib.OAuth2Session):
     """Make one token request, over the connections of the session that needs the token."""
 
-    def __init__(self, client: Client, lender: requests.Session | None, seconds: float) -> None:
+    def __init__(self, client: Client, lender: requests.Session | None, timeout: tuple[float, float]) -> None:
         super().__init__(client=client)
         self._lender = lender
-        self._seconds = seconds
+        self._seconds = timeout[1]
+        self._alarm = _Alarm(sum(timeout))
+        self.headers["Accept-Encoding"] = ", ".join(_PACKED)
         self.stream = True  # the hook reads the answer, and knows when to stop
         self.hooks["response"].append(self._read)
         if lender is not None:
@@ -128,11 +147,15 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
         patched = vars(self._lender).get("send") if self._lender is not None else None
         send = super().send if patched is None else patched
         try:
-            response: requests.Response = send(request, **{**kwargs, "allow_redirects": False})
-        except BaseException:
+            with self._alarm:
+                response: requests.Response = send(request, **{**kwargs, "allow_redirects": False})
+        except BaseException as error:
             # An exception refers to its request, and whoever catches it may write that down.
             request.body, request.hooks = None, {"response": []}
-            raise
+            if not (self._alarm.late and isinstance(error, Exception)):
+                raise
+        if self._alarm.late:
+            raise requests.ReadTimeout(f"the answer took more than {self._alarm.seconds:g} s to arrive")
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002  # there is no target
@@ -140,57 +163,133 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
 
     def _read(self, response: requests.Response, **_: Any) -> requests.Response:
         """Read the answer, however slowly it comes and however long it is, within bounds."""
-        content, late, deadline = bytearray(), threading.Event(), time.monotonic() + self._seconds
-        with contextlib.closing(response), _alarm(self._seconds, late, response.raw):
-            try:
-                for piece in response.iter_content(1):  # a larger piece would be waited for until it is full
-                    content += piece
-                    if time.monotonic() > deadline:
-                        late.set()
-                    if late.is_set() or len(content) > LARGEST_ANSWER:
-                        break
-            except Exception:
-                if not late.is_set():
-                    raise
-        if late.is_set():
-            raise requests.ReadTimeout(f"the answer took more than {self._seconds:g} s to arrive")
-        if len(content) > LARGEST_ANSWER:
-            raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
-        stated = response.headers.get("Content-Length", "")
-        if "Content-Encoding" not in response.headers and stated.isdecimal() and len(content) < int(stated):
-            raise requests.exceptions.ChunkedEncodingError("the answer broke off")  # urllib3 1.26 does not say so
-        return copy_response(response, _in_utf_8(bytes(content)))
+        self._alarm.within(self._seconds)
+        coding, content = _take_coding(response), bytearray()
+        with contextlib.closing(response):
+            # A large piece may be waited for until it is full; only the alarm keeps that short.
+            for piece in response.iter_content(_PIECE if self._alarm.set else 1):
+                content += piece
+                if self._alarm.rings() or len(content) > LARGEST_ANSWER:
+                    break
+        if coding is not None and _broke_off(response, len(content)):
+            raise requests.exceptions.ChunkedEncodingError("the answer broke off")
+        return copy_response(response, _in_utf_8(_unpack(bytes(content), coding or "")))
 
 
-@contextlib.contextmanager
-def _alarm(seconds: float, late: threading.Event, raw: Any) -> Iterator[None]:
-    """End a reading from outside: what comes by drops, or without end, may keep it from ever looking at a clock."""
+class _Alarm:
+    """End a token request from outside: what comes by drops, or without end, may keep it from ever looking at a clock.
 
-    def ring() -> None:
-        late.set()
-        with contextlib.suppress(Exception):  # it may have ended at this very moment, or be a mock's
-            if hasattr(raw, "shutdown"):  # since urllib3 2.3
-                raw.shutdown()
-            else:
-                raw._connection.sock.shutdown(socket.SHUT_RD)  # noqa: SLF001  # the older ones have no other way
+    :param seconds: what it may take; counted from when the alarm is entered, as a context manager, by the thread that
+        makes the request.
+    """
 
-    timer = threading.Timer(seconds, ring)
-    timer.daemon = True
-    with contextlib.suppress(RuntimeError):  # no thread is to be had, as at the end of a process
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.late = False
+        self.set = True
+        self._over = False
+        # Guards all of these; while the alarm rings, the request cannot end, and nothing else is taken for it.
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        self._until = time.monotonic() + self.seconds
+        self._whose = threading.get_ident()
+        try:
+            threading.Thread(target=self._wait, name="aritma-session-alarm", daemon=True).start()
+        except RuntimeError:  # no thread is to be had, as at the end of a process
+            self.set = False
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+
+    def within(self, seconds: float) -> None:
+        """Let what is left take no longer than this."""
+        with self._changed:
+            until = time.monotonic() + seconds
+            if until < self._until:
+                self._until, self.seconds = until, seconds
+                self._changed.notify()
+
+    def rings(self) -> bool:
+        """Tell whether the time is up."""
+        self.late = self.late or time.monotonic() > self._until
+        return self.late
+
+    def _wait(self) -> None:
+        with self._changed:
+            while not self._over:
+                if self.rings():
+                    _break_off(self._whose)
+                # Again and again: the adapter may have its own way to try again, over another connection.
+                self._changed.wait(_SNOOZE if self.late else self._until - time.monotonic())
+
+
+def _break_off(thread: int) -> None:
+    """Shut the connection over which a thread makes its token request.
+
+    It is known to nobody but the functions that are using it: those that send, and those that wait for bytes.
+    """
+    frames, frame = [], sys._current_frames().get(thread)  # noqa: SLF001  # documented, and there is no other way
+    while frame is not None and frame.f_code is not _OAuth2Session.send.__code__:  # whose callers' are not ours
+        frames.append(frame)
+        frame = frame.f_back
+    for caller in reversed(frames if frame is not None else []):
+        for found in list(caller.f_locals.values()):
+            connection = found.sock if isinstance(found, http.client.HTTPConnection) else found
+            if isinstance(connection, socket.socket):
+                with contextlib.suppress(OSError):  # it may have ended at this very moment
+                    # Not SSLSocket.shutdown, which drops what the thread is using; and in both directions, since Linux
+                    # goes on receiving over one that is shut alone.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+                    return
+
+
+def _take_coding(response: requests.Response) -> str | None:
+    """Have an answer read as it comes, and give its Content-Encoding; ``None`` where somebody has unpacked it already.
+
+    Unpacked on the way, a few bytes may grow to gigabytes before anybody can count them.
+    """
+    headers = getattr(response.raw, "headers", None)
+    if getattr(response, "_content_consumed", False) or headers is None:  # an adapter of the user's has read it
+        return None
+    return str(headers.pop("Content-Encoding", "")).strip().lower()
+
+
+def _broke_off(response: requests.Response, length: int) -> bool:
+    """Tell whether less came than was promised; urllib3 1.26 does not say so."""
+    stated = response.headers.get("Content-Length", "")
+    bodiless = response.status_code in {requests.codes.no_content, requests.codes.not_modified}
+    return not bodiless and _DIGITS.fullmatch(stated) is not None and length < min(int(stated), LARGEST_ANSWER)
+
+
+def _unpack(content: bytes, coding: str) -> bytes:
+    """Undo a Content-Encoding (RFC 9110, section 8.4.1), of no more than the largest answer."""
+    if coding not in {"", "identity"} and content and len(content) <= LARGEST_ANSWER:
+        if coding not in _PACKED:
+            raise requests.exceptions.ContentDecodingError(f"the answer is encoded as {coding!r}")
+        # Some say "deflate" and leave its frame out; the low half of the frame's first byte is an 8 (RFC 1950).
+        bare = coding == "deflate" and content[0] & 15 != 8
+        unpacking = zlib.decompressobj(-zlib.MAX_WBITS if bare else _PACKED[coding])
+        try:
+            content = unpacking.decompress(content, LARGEST_ANSWER + 1)
+        except zlib.error as error:
+            raise requests.exceptions.ContentDecodingError(f"the answer cannot be unpacked: {error}") from None
+        if not unpacking.eof and len(content) <= LARGEST_ANSWER:
+            raise requests.exceptions.ChunkedEncodingError("the answer broke off")
+    if len(content) > LARGEST_ANSWER:
+        raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
+    return content
 
 
 def _in_utf_8(content: bytes) -> bytes:
-    """Give the content as it is, if it is UTF-8; else it is some page of a proxy's, and read as Latin-1."""
+    """Give the content in UTF-8; what is in no encoding of Unicode is some page of a proxy's, and read as Latin-1."""
+    encoding = json.detect_encoding(content)
     try:
-        content.decode()
+        return content.decode(encoding, "strict" if encoding.startswith("utf-8") else "replace").encode()
     except UnicodeDecodeError:
         return content.decode("latin-1").encode()
-    return content
 
 
 @contextlib.contextmanager

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime as dt
 import gc
 import gzip
+import http.client
 import io
 import json
 import logging
+import re
+import select
 import selectors
 import socket
+import ssl
 import threading
 import time
 import traceback
+import tracemalloc
 import types
+import zlib
 
 import pytest
 import requests
 import requests_mock
 import requests_oauthlib
+import trustme
 from oauthlib.oauth2 import BackendApplicationClient
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -32,6 +40,12 @@ from aritma_session.grants import ClientCredentials
 from aritma_session.sandbox import Answer
 from aritma_session.token_request import LARGEST_ANSWER, ask
 from aritma_session.tokens import Token
+
+from helpers import wait_for
+
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 MOCKED = "https://id.example/connect/token"
 TALKATIVE = "requests_oauthlib.oauth2_session"
@@ -395,20 +409,361 @@ class TestBounds:
         assert type(error) is TokenEndpointUnavailable
         assert type(error.__cause__) is requests.ReadTimeout
 
-    def test_an_answer_is_read_and_given_up_where_no_thread_is_to_be_had(self, fetch, failure, one_try, monkeypatch):
-        def start(timer):
-            raise RuntimeError("can't create new thread at interpreter shutdown")
+    @pytest.fixture
+    def threadless(self, monkeypatch):
+        start = threading.Thread.start
 
-        monkeypatch.setattr(threading.Timer, "start", start)
+        def refuse(thread):
+            if thread.name == "aritma-session-alarm":
+                raise RuntimeError("can't create new thread at interpreter shutdown")
+            start(thread)  # the sandbox's own
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    def test_an_answer_is_read_and_given_up_where_no_thread_is_to_be_had(self, fetch, failure, one_try, threadless):
         assert fetch()
         error = failure(Answer.trickle(0.003), timeout=(5, 1))
         assert type(error.__cause__) is requests.ReadTimeout
+
+    def test_a_body_is_not_waited_for_where_there_is_no_thread(self, failure, one_try, threadless, lender, tmp_path):
+        def trickle(connection):
+            connection.recv(65536)
+            connection.sendall(HTTP + b"Content-Length: 10000\r\n\r\n")
+            while not select.select([connection], [], [], 0.05)[0] or connection.recv(65536):
+                connection.sendall(b" ")
+
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        lender.verify = str(tmp_path / "ca.pem")
+        with serving(trickle, authority) as (url, _):
+            assert "took more than 0.3 s" in str(failure(url=url, timeout=(5, 0.3)))
 
     def test_an_answer_that_does_not_come_is_given_up(self, sandbox, failure, one_try):
         sandbox.token_delay = 30
         error = failure(timeout=(5, 0.1))
         assert type(error) is TokenEndpointUnavailable
         assert type(error.__cause__) in {requests.ReadTimeout, requests.ConnectionError}
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(Answer.trickle(0.05), id="headers by drops"),
+            pytest.param(Answer.raw(b"", flood=INTERIM * 100), id="interim answers without end"),
+            pytest.param(Answer.raw(b"", flood=INTERIM), id="small interim answers without end"),
+            pytest.param(Answer.raw(CHUNKED + b"0\r\n", flood=b"X: y\r\n" * 1000), id="trailers without end"),
+        ],
+    )
+    def test_an_answer_is_given_up_however_it_is_kept_from_beginning_or_ending(self, fetch, failure, one_try, answer):
+        error = failure(answer, timeout=(0.2, 0.3))
+        assert type(error) is TokenEndpointUnavailable
+        assert re.search(r"took more than 0\.[35] s", str(error))
+        assert "ARITMA_TOKEN_TIMEOUT" in str(error)
+        assert type(error.__cause__) is requests.ReadTimeout
+        assert fetch()
+
+    def test_an_answer_is_given_up_whatever_the_lenders_own_retries_are(self, failure, lender, sandbox, one_try):
+        lender.mount("https://", HTTPAdapter(max_retries=Retry(3, backoff_factor=0, allowed_methods=None)))
+        error = failure(*[Answer.trickle(0.05)] * 4, timeout=(0.2, 0.3))
+        assert "took more than 0.5 s" in str(error)
+        assert sandbox.counts.token_requests == 4
+
+    def test_what_the_caller_has_open_is_not_closed_with_an_answer_that_is_given_up(self, failure, one_try):
+        mine, other = socket.socketpair()
+        connection = http.client.HTTPConnection("unused")
+        connection.sock = mine
+        with mine, other:
+            failure(Answer.trickle(0.05), timeout=(0.2, 0.3))
+            connection.sock.sendall(b"still open")
+            assert other.recv(10) == b"still open"
+
+    def test_an_adapter_that_dawdles_is_too_late_when_it_comes_back(self, failure, lender, one_try):
+        class Dawdling(HTTPAdapter):
+            def send(self, request, **kwargs):
+                threading.Event().wait(0.5)
+                return super().send(request, **kwargs)
+
+        lender.mount("https://", Dawdling())
+        assert "took more than 0.2 s" in str(failure(timeout=(0.1, 0.1)))
+
+    def test_an_answer_may_take_its_own_time_however_little_there_is_to_connect(self, sandbox, fetch):
+        sandbox.token_delay = 0.3
+        assert fetch(timeout=(0.1, 5))
+
+    def test_an_alarm_ends_with_its_request(self, fetch, failure, one_try):
+        fetch()
+        failure(Answer.error(400))
+        failure(Answer.trickle(0.05), timeout=(0.2, 0.3))
+        wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "aritma-session-alarm"])
+
+    def test_an_endless_answer_is_an_error_that_says_so(self, fetch, failure):
+        error = failure(Answer.raw(b"HTTP/1.1 200 OK\r\n\r\n", flood=b" " * 10_000))
+        assert type(error) is TokenError
+        assert f"{LARGEST_ANSWER} bytes" in str(error)
+        assert fetch()
+
+    @pytest.mark.parametrize(
+        ("body", "coding"),
+        [
+            pytest.param(b" " * 10 * 2**20, None, id="as it is"),
+            pytest.param(gzip.compress(b" " * 10 * 2**20), "gzip", id="gzip"),
+            pytest.param(zlib.compress(b" " * 10 * 2**20), "deflate", id="deflate"),
+        ],
+    )
+    def test_10_mib_are_an_error_that_says_so(self, fetch, failure, body, coding):
+        error = failure(Answer(200, body, {"Content-Encoding": coding} if coding else {}))
+        assert type(error) is TokenError
+        assert f"{LARGEST_ANSWER} bytes" in str(error)
+        assert fetch()
+
+    def test_10_mib_that_come_packed_are_never_unpacked_whole(self, failure):
+        answer = Answer(200, gzip.compress(b" " * 10 * 2**20), {"Content-Encoding": "gzip"})
+        tracemalloc.start()
+        try:
+            failure(answer)
+            assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize(
+        "body", [gzip.compress(gzip.compress(b" " * 10 * 2**20)), b"no gzip"], ids=["good", "bad"]
+    )
+    @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "none\xe9"])
+    def test_an_encoding_that_was_not_asked_for_is_not_undone(self, fetch, failure, body, coding):
+        """How much would come out of it, nobody could bound."""
+        error = failure(Answer(200, body, {"Content-Encoding": coding}))
+        assert type(error) is TokenError
+        assert type(error.__cause__) is requests.exceptions.ContentDecodingError
+        assert "encoded as" in str(error)
+        assert fetch()
+
+
+class TestEncodings:
+    BODY = b'{"access_token": "packed"}'
+
+    @pytest.mark.parametrize(
+        ("coding", "body"),
+        [
+            ("gzip", gzip.compress(BODY)),
+            ("GZIP", gzip.compress(BODY)),
+            ("deflate", zlib.compress(BODY)),
+            ("deflate", zlib.compress(BODY)[2:-4]),
+            ("identity", BODY),
+        ],
+        ids=["gzip", "in capitals", "deflate", "deflate without its frame", "none"],
+    )
+    def test_of_an_answer_are_undone(self, fetch, coding, body):
+        assert fetch(Answer(200, body, {"Content-Encoding": coding})).access_token == "packed"
+
+    def test_of_nothing_mean_nothing(self, failure):
+        assert failure(Answer(404, b"", {"Content-Encoding": "gzip"})).response.status_code == 404
+
+    def test_that_end_too_early_are_an_answer_that_broke_off(self, failure, sandbox):
+        cut = Answer(200, gzip.compress(self.BODY)[:-9], {"Content-Encoding": "gzip"})
+        assert "broke off" in str(failure(cut, cut, cut))
+        assert sandbox.counts.token_requests == 3
+
+    def test_that_an_adapter_has_undone_are_not_undone_again(self, fetch, lender):
+        class Reading(HTTPAdapter):
+            def send(self, request, **kwargs):
+                response = super().send(request, **kwargs)
+                assert response.content == TestEncodings.BODY
+                return response
+
+        lender.mount("https://", Reading())
+        answer = Answer(200, gzip.compress(self.BODY), {"Content-Encoding": "gzip"})
+        assert fetch(answer).access_token == "packed"
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+    def test_of_text_are_undone_where_they_are_unicodes(self, fetch, encoding):
+        assert fetch(Answer(200, self.BODY.decode().encode(encoding))).access_token == "packed"
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+    def test_of_text_hide_no_token(self, failure, encoding):
+        error = failure(Answer(200, f'{{"token_type": "mac", "access_token": "{TOKEN}"}}'.encode(encoding)))
+        assert_secretless(error, "eyJ", "e y J", "e\0y\0J")
+
+    def test_of_text_hide_no_token_where_they_are_broken(self, failure):
+        body = f'{{"access_token": "{TOKEN}'.encode("utf-16-le") + b"\x00\xd8\x00\xd8?"
+        assert_secretless(failure(Answer(200, body)), "eyJ", "e y J", "e\0y\0J")
+
+
+HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+GOOD = b'{"access_token": "t"}'
+
+
+class TestOddHttp:
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(b"HTTP/1.0 200 OK\r\n\r\n" + GOOD, id="HTTP/1.0"),
+            pytest.param(HTTP + b"\r\n" + GOOD, id="no Content-Length"),
+            pytest.param(HTTP + b"Content-Length: 21\r\n\r\n" + GOOD + b"\r\n", id="line break behind the answer"),
+            pytest.param(HTTP + b"Content-Length: -5\r\n\r\n" + GOOD, id="negative Content-Length"),
+            pytest.param(HTTP + b"Content-Length: ?\r\n\r\n" + GOOD, id="no number for a Content-Length"),
+            pytest.param(CHUNKED + b"15\r\n" + GOOD + b"\r\n0\r\n\r\n", id="chunks"),
+            pytest.param(INTERIM * 50 + HTTP + b"\r\n" + GOOD, id="many interim answers"),
+        ],
+    )
+    def test_is_understood_where_it_can_be(self, fetch, sandbox, sent):
+        assert fetch(Answer.raw(sent)).access_token == "t"
+        assert fetch()
+        assert sandbox.counts.token_requests == 2
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(HTTP + b"Content-Length: 20\r\n\r\n" + GOOD, id="short Content-Length"),
+            pytest.param(HTTP + b"Content-Length: 9\r\n\r\n" + b" " * 30_000, id="much too short Content-Length"),
+            pytest.param(HTTP + b"Content-Length: %s\r\n\r\n" % (b"9" * 5000), id="5000 digits"),
+            pytest.param(HTTP + "Content-Length: \u0663\r\n\r\n".encode(), id="digits of another script"),
+            pytest.param(b"HTTP/1.1 204 No Content\r\nContent-Length: 21\r\n\r\n", id="204 with a length"),
+            pytest.param(b"HTTP/1.1 999 Odd\r\n\r\n", id="999"),
+            pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n", id="103 alone"),
+            pytest.param(HTTP, id="half of the headers"),
+        ],
+    )
+    def test_is_a_token_error_at_once_where_it_would_be_the_same_again(self, fetch, failure, sandbox, sent):
+        error = failure(Answer.raw(sent))
+        assert type(error) is TokenError
+        assert "ARITMA_" in str(error)
+        assert fetch()
+        assert sandbox.counts.token_requests == 2
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", id="no HTTP"),
+            pytest.param(b"\0" * 100_000, id="a long line"),
+            pytest.param(INTERIM * 3, id="interim answers alone"),
+            pytest.param(HTTP + b"X: y\r\n" * 1000 + b"\r\n" + GOOD, id="1000 headers"),
+            pytest.param(HTTP + b"Content-Length: 22\r\n\r\n" + GOOD, id="long Content-Length"),
+            pytest.param(CHUNKED + b"16\r\n" + GOOD, id="chunks that break off"),
+            pytest.param(CHUNKED + b"x\r\n" + GOOD, id="chunks of no length"),
+        ],
+    )
+    def test_is_tried_again_where_that_may_help(self, fetch, failure, sandbox, sent):
+        error = failure(*[Answer.raw(sent)] * 3)
+        assert type(error) is TokenEndpointUnavailable
+        assert "ARITMA_TOKEN_TIMEOUT" in str(error)
+        assert fetch()
+        assert sandbox.counts.token_requests == 4
+
+
+@contextlib.contextmanager
+def serving(handle, authority=None, names=("localhost",), **certificate):
+    """Serve TLS with a certificate of one's own, or bare TCP: the URL, and what has connected so far."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if authority is not None:
+        authority.issue_cert(*names, **certificate).configure_cert(context)
+    connected = []
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                raw, _ = listening.accept()
+                connected.append(raw)
+                with contextlib.suppress(OSError):
+                    if authority is not None:
+                        raw = context.wrap_socket(raw, server_side=True)  # it owns the socket now
+                        connected[-1] = raw
+                    handle(raw)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"https://localhost:{listening.getsockname()[1]}/connect/token", connected
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in connected:
+                connection.close()
+
+
+def answer_in_plain(raw, data):
+    raw.recv(65536)
+    raw.sendall(data)
+    raw.close()
+
+
+class TestHandshakes:
+    @pytest.mark.parametrize(
+        "handle",
+        [
+            pytest.param(lambda raw: raw.close(), id="end at once"),
+            pytest.param(lambda raw: answer_in_plain(raw, b"\x16\x03\x03\x00\x50\x02"), id="end amid"),
+            pytest.param(lambda raw: None, id="never say anything"),
+        ],
+    )
+    def test_that_fail_make_the_endpoint_unavailable(self, fetch, failure, handle):
+        with serving(handle) as (url, connected):
+            error = failure(url=url, timeout=(0.3, 30))
+        assert type(error) is TokenEndpointUnavailable
+        assert "ARITMA_TOKEN_TIMEOUT" in str(error)
+        assert len(connected) >= 3
+        assert fetch()
+
+    def test_that_come_by_drops_are_given_up(self, fetch, failure, one_try):
+        def trickle(raw):
+            raw.sendall(b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xf0")
+            while not select.select([raw], [], [], 0.05)[0] or raw.recv(1000):
+                raw.sendall(b"\0")
+
+        with serving(trickle) as (url, _):
+            assert type(failure(url=url, timeout=(0.3, 0.3))) is TokenEndpointUnavailable
+        assert fetch()
+
+    def test_with_no_tls_at_all_are_a_token_error(self, fetch, failure):
+        with serving(lambda raw: answer_in_plain(raw, b"HTTP/1.1 400 Bad Request\r\n\r\n")) as (url, _):
+            error = failure(url=url)
+        assert isinstance(error, TokenError)
+        assert fetch()
+
+
+class TestImpostors:
+    """Servers that cannot prove who they are: nothing is sent to them."""
+
+    AUTHORITY = trustme.CA()
+
+    @pytest.mark.parametrize(
+        ("trusted", "certificate"),
+        [
+            pytest.param(True, {"not_after": LONG_AGO}, id="expired"),
+            pytest.param(True, {"names": ("other.example",)}, id="of another host"),
+            pytest.param(False, {}, id="of an unknown authority"),
+        ],
+    )
+    def test_are_told_nothing_and_the_error_says_what_to_check(
+        self, fetch, failure, lender, sandbox, tmp_path, pauses, trusted, certificate
+    ):
+        heard = []
+        bundle = tmp_path / "ca.pem"
+        (self.AUTHORITY if trusted else trustme.CA()).cert_pem.write_to_path(bundle)
+        lender.verify = str(bundle)
+        with serving(lambda raw: heard.append(raw.recv(1000)), self.AUTHORITY, **certificate) as (url, connected):
+            error = failure(url=url)
+        assert type(error) is TokenError
+        assert "could not prove who it is" in str(error)
+        assert "REQUESTS_CA_BUNDLE" in str(error)
+        assert (len(connected), heard, pauses) == (1, [], [])
+        lender.verify = sandbox.ca_bundle
+        assert fetch()
+
+    def test_with_a_certificate_that_they_signed_themselves_are_told_nothing(self, failure, tmp_path):
+        signer, heard, path = trustme.CA(), [], tmp_path / "own.pem"
+        for part in (signer.private_key_pem, signer.cert_pem):
+            part.write_to_path(path, append=True)
+
+        class Itself:
+            def issue_cert(self, *names):
+                return types.SimpleNamespace(configure_cert=lambda context: context.load_cert_chain(path))
+
+        with serving(lambda raw: heard.append(raw.recv(1000)), Itself()) as (url, _):
+            error = failure(url=url)
+        assert type(error) is TokenError
+        assert "self-signed" in str(error)
+        assert heard == []
 
 
 class Own(requests.ConnectTimeout):
