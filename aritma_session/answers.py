@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_answer"]
 
-#: Statuses of a server in passing trouble (RFC 6585, section 4; RFC 9110, section 15.6).
-TRANSIENT = frozenset({429, 500, 502, 503, 504})
+#: Statuses of a server in passing trouble (RFC 6585, section 4; RFC 8470, section 5.2; RFC 9110, sections 15.5.9 and
+#: 15.6).
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 #: Refusals of the client itself, which the same request would meet again (RFC 6749, section 5.2).
 _LASTING = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})

@@ -128,6 +128,13 @@ class TestTokens:
             ([60], UNSTATED_LIFETIME),
             (float("nan"), UNSTATED_LIFETIME),
             (float("inf"), UNSTATED_LIFETIME),
+            ("NaN", UNSTATED_LIFETIME),
+            ("1e308", LONGEST_LIFETIME),
+            (1e308, LONGEST_LIFETIME),
+            (-1e308, 0),
+            (-(10**400), UNSTATED_LIFETIME),
+            ("9" * 5000, UNSTATED_LIFETIME),
+            ({"seconds": 60}, UNSTATED_LIFETIME),
         ],
     )
     def test_live_as_long_as_stated_within_reason(self, fetch, stated, lifetime):
@@ -143,6 +150,13 @@ class TestTokens:
     )
     def test_are_known_by_the_body_whatever_its_type_is_said_to_be(self, fetch, headers):
         assert fetch(Answer(200, b'{"access_token": "a.b-c", "expires_in": 60}', headers)).access_token == "a.b-c"
+
+    def test_may_be_long(self, fetch):
+        long = "a" * 60_000
+        assert fetch(Answer.token(access_token=long)).access_token == long
+
+    def test_may_be_there_twice_and_the_last_counts(self, fetch):
+        assert fetch(Answer(200, b'{"access_token": "a", "access_token": "b"}', JSON)).access_token == "b"
 
     def test_may_come_compressed(self, fetch):
         body = gzip.compress(b'{"access_token": "a.b-c"}')
@@ -163,6 +177,16 @@ ODD = [
     pytest.param(Answer.token(access_token="eyJhbGciOi\n"), id="a token with a line break at its end"),
     pytest.param(Answer.token(access_token="eyJhbGciOi Bearer"), id="a token with a space"),
     pytest.param(Answer.token(access_token="eyJhbGciOiæ"), id="a token with a letter that is not ASCII"),
+    pytest.param(Answer.token(access_token="eyJhbGciOi\0"), id="a token with a NUL"),
+    pytest.param(Answer.token(access_token="eyJhbGciOi\r"), id="a token with a carriage return"),
+    pytest.param(Answer.token(access_token="eyJhbGciOi\u2028"), id="a token with a line separator"),
+    pytest.param(Answer.token(access_token="eyJhbGciOi\ud800"), id="a token with half a letter"),
+    pytest.param(Answer.token(access_token={"eyJhbGciOi": 1}), id="an object for a token"),
+    pytest.param(Answer.token(access_token=True), id="true for a token"),
+    pytest.param(Answer.token(access_token=" "), id="a space for a token"),
+    pytest.param(Answer.token(access_token="="), id="padding for a token"),
+    pytest.param(Answer(200, b'{"access_token": "eyJ", "access_token": 5}', JSON), id="a token, and then a number"),
+    pytest.param(Answer(200, b'{"access_token": "eyJhbGciOi\xff"}', JSON), id="a token that is no UTF-8"),
     pytest.param(Answer.token(token_type="mac"), id="another token_type"),
     pytest.param(Answer.token(token_type="DPoP"), id="DPoP"),
     pytest.param(Answer.token(token_type=["Bearer"]), id="a list for a token_type"),
@@ -226,6 +250,12 @@ class TestOddAnswers:
         assert "<h1>Sign in to the [31m guest network</h1>xxx" in str(error)
         assert len(str(error)) < 500
         assert "x" * 5000 in error.response.text
+
+    def test_with_a_token_of_1_mib_are_a_token_error(self, refusal):
+        error = refusal(Answer.token(access_token="eyJ" * 350_000))
+        assert type(error) is TokenError
+        assert "bytes" in str(error)
+        assert "eyJ" not in shown(error)
 
     @pytest.mark.parametrize("charset", ["undefined", "idna", "a\0b"])
     @pytest.mark.parametrize("status", [200, 400, 503])
@@ -309,7 +339,7 @@ class TestRefusals:
         assert "ARITMA_CLIENT_SECRET" in str(error)
         assert error.error is None
 
-    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
     def test_with_a_status_of_passing_trouble_are_trouble(self, refusal, status):
         error = refusal(Answer.error(status, "temporarily_unavailable", "Until two."))
         assert type(error) is TokenEndpointUnavailable
@@ -318,7 +348,7 @@ class TestRefusals:
         assert "try again later" in str(error)
         assert error.response.status_code == status
 
-    @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
     def test_with_a_status_of_passing_trouble_have_the_servers_words(self, refusal, status):
         error = refusal(Answer.error(status, "temporarily_unavailable", "Until two."))
         assert (error.error, error.error_description) == ("temporarily_unavailable", "Until two.")

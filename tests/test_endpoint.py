@@ -8,9 +8,11 @@ import random
 import socket
 import time
 import weakref
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 import aritma_session.endpoint
 from aritma_session.credentials import Secret
@@ -20,7 +22,8 @@ from aritma_session.grants import ClientCredentials
 from aritma_session.sandbox import Answer
 from aritma_session.tokens import Token
 
-TRANSIENT = [429, 500, 502, 503, 504]
+TRANSIENT = [408, 425, 429, 500, 502, 503, 504]
+LASTING = [400, 401, 403, 404, 405, 409, 410, 413, 415, 418, 422, 501, 505, 599]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,11 @@ def fetch(sandbox, endpoint, grant):
 
 
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch):
-    """The pauses between tries, which are noted instead of made."""
+def pauses(request, monkeypatch):
+    """The pauses between tries, which are noted instead of made, but for a test that wants them."""
     made = []
+    if "arrivals" in request.fixturenames:
+        return made
     monkeypatch.setattr(aritma_session.endpoint.time, "sleep", made.append)
     return made
 
@@ -156,6 +161,20 @@ def test_an_answer_that_would_be_the_same_again_is_not_asked_for_again(fetch, sa
     assert pauses == []
 
 
+@pytest.mark.parametrize("stated", [None, "1", "0", "86400", "Thu, 01 Jan 1970 00:00:00 GMT", "soon", "-1"])
+@pytest.mark.parametrize("status", [*TRANSIENT, *LASTING])
+def test_every_status_is_a_token_error_and_the_next_call_works(fetch, sandbox, pauses, status, stated):
+    with pytest.raises(TokenError, match=f"HTTP {status}") as caught:
+        fetch(*[Answer.error(status, retry_after=stated)] * (3 if status in TRANSIENT else 1))
+    assert isinstance(caught.value, TokenEndpointUnavailable) == (status in TRANSIENT)
+    assert isinstance(caught.value, CredentialsRefused) == (status == 401)
+    assert all(0 <= pause <= LONGEST_RETRY_AFTER for pause in pauses)
+    asked = sandbox.counts.token_requests
+    assert asked == (3 if status in TRANSIENT else 1)
+    assert isinstance(fetch(), Token)
+    assert sandbox.counts.token_requests == asked + 1
+
+
 def test_wrong_credentials_are_refused_once(sandbox, endpoint, pauses):
     with pytest.raises(CredentialsRefused) as caught:
         endpoint.fetch(ClientCredentials(sandbox.client_id, Secret("not-the-secret")))
@@ -232,6 +251,37 @@ class TestBackOff:
         [said] = [record.getMessage() for record in caplog.records if record.name == "aritma_session"]
         assert "7.0 s" in said
         assert "503" in said
+
+
+class TestRealPauses:
+    """As the server sees them."""
+
+    @pytest.fixture
+    def arrivals(self, sandbox, lender):
+        """When the tries of a token request were sent."""
+        times = []
+
+        class Noting(HTTPAdapter):
+            def send(self, request, **kwargs):
+                times.append(time.time())
+                return super().send(request, **kwargs)
+
+        before = lender.get_adapter("https://")
+        lender.mount("https://", Noting())
+        yield times
+        lender.mount("https://", before)
+
+    def test_are_as_long_as_the_server_asks(self, sandbox, fetch, arrivals):
+        date = formatdate(time.time() + 2, usegmt=True)  # whole seconds: it may be in one already
+        assert fetch(Answer.error(429, retry_after=date), Answer.error(503, retry_after=1))
+        assert sandbox.counts.token_requests == len(arrivals) == 3
+        _, second, third = arrivals
+        assert second >= parsedate_to_datetime(date).timestamp()
+        assert third - second >= 1
+
+    def test_are_short_where_it_asks_for_none(self, sandbox, fetch, arrivals):
+        assert fetch(Answer.error(503, retry_after=0), Answer.error(503, retry_after="Thu, 01 Jan 1970 00:00:00 GMT"))
+        assert sandbox.counts.token_requests == len(arrivals) == 3
 
 
 class TestLender:
