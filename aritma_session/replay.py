@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable
@@ -14,6 +13,12 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
 __all__ = ["drain", "replay", "replayable"]
+
+#: Bytes of a 401 that are read; one that is longer may be endless.
+LARGEST_REFUSAL = 2**20
+
+#: Bytes that are read at once, as requests does.
+_PIECE = 10 * 1024
 
 
 def replayable(request: requests.PreparedRequest) -> bool:
@@ -81,13 +86,19 @@ def _position(request: requests.PreparedRequest) -> object:
 def drain(response: requests.Response) -> requests.RequestException | None:
     """Read what is left of a refused response, so that its connection is free before anything else is sent.
 
-    Not for a stream, which may be endless.
+    Not for a stream, of which nobody asked to have it read.
 
     :returns: the error that the reading ended with, for a caller who needs the response after all.
     """
+    if getattr(response, "_content_consumed", False) or response.raw is None:  # it was read already
+        return None
+    content = bytearray()
     try:
-        with contextlib.suppress(RuntimeError):  # it was read already
-            response.content  # noqa: B018  # read for its effect: the connection goes back to the pool
+        for piece in response.iter_content(_PIECE):
+            content += piece
+            if len(content) > LARGEST_REFUSAL:
+                return requests.exceptions.ContentDecodingError(f"a 401 of more than {LARGEST_REFUSAL} bytes")
     except requests.RequestException as error:
         return error
+    response._content = bytes(content)  # noqa: SLF001  # as `Response.content` does, which knows no bound
     return None

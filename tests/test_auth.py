@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 
 import pytest
 import requests
 
-from aritma_session import AritmaAuth, AritmaSession, TokenEndpointUnavailable
+from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused, TokenEndpointUnavailable
+from aritma_session.sandbox import Counts, Sandbox
 
-from helpers import sent_authorization
+from helpers import at_once, sent_authorization
 
 
 class TestAttaching:
@@ -150,6 +152,32 @@ class TestTokenRequest:
                 (first.path, first.query, first.headers, first.body)
             )
         assert "call" not in repr((first.headers, first.query, first.body)).lower()
+
+    def test_a_client_that_is_refused_is_asked_for_once_by_all_sessions_of_the_process(self, environ, sandbox, echo):
+        def refused(session):
+            with pytest.raises(CredentialsRefused, match="ARITMA_CLIENT_SECRET") as caught:
+                session.get(echo)
+            return caught.value.error
+
+        with contextlib.ExitStack() as stack:
+            sessions = [stack.enter_context(AritmaSession(client_secret="not the secret")) for _ in range(4)]
+            assert [refused(sessions[number % 4]) for number in range(20)] == ["invalid_client"] * 20
+            assert at_once(4, lambda: refused(sessions.pop())) == ["invalid_client"] * 4
+        assert sandbox.counts == Counts(token_requests=1)
+
+    def test_a_server_that_is_down_is_an_error_and_one_that_is_up_again_is_used(self, monkeypatch, cache):
+        monkeypatch.setattr("aritma_session.endpoint.BACKOFF", 0.01)
+        monkeypatch.setenv("ARITMA_CACHE", str(cache))
+        with Sandbox() as first:
+            echo, port = f"{first.api_url}/echo", int(first.issuer.rpartition(":")[2])
+            session = AritmaSession(first.client_id, first.client_secret, environment=first.issuer)
+        with session:
+            with pytest.raises(TokenEndpointUnavailable, match="ARITMA_TOKEN_TIMEOUT"):
+                session.get(echo, timeout=5)
+            with Sandbox(port=port) as second:
+                session.verify = second.ca_bundle
+                assert session.get(echo, timeout=5).status_code == 200
+                assert second.counts.token_requests == 1
 
     def test_a_tenant_stands_in_its_path(self, environ, sandbox, echo):
         with AritmaSession(tenant="acme") as session:

@@ -84,6 +84,37 @@ def test_401_for_ever_costs_two_token_requests(environ, sandbox, echo, start):
     assert sandbox.counts.token_requests == 2
 
 
+#: Call for so many seconds, and print how the calls were answered and how long the longest took.
+LASTING = """if True:
+    import collections, json, sys, time
+    from aritma_session import AritmaSession
+    url, seconds = sys.argv[1], float(sys.argv[2])
+    statuses, longest = collections.Counter(), 0.0
+    with AritmaSession() as session:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        end = time.monotonic() + seconds
+        while (began := time.monotonic()) < end:
+            statuses[session.get(url, timeout=30).status_code] += 1
+            longest = max(longest, time.monotonic() - began)
+    print(json.dumps([statuses, longest]))
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("status", [None, "401"], ids=["everywhere", "on one path"])
+def test_401_for_ever_costs_20_processes_two_token_requests_in_half_a_minute(environ, sandbox, echo, start, status):
+    sandbox.refuse_all = status is None
+    url = f"{sandbox.api_url}/status/{status}" if status else echo
+    # A little less, since after half a minute the second token may be replaced in its turn.
+    told = results(begin(start, 20, url, 28, code=LASTING), seconds=120)
+    assert sandbox.counts.token_requests == 2
+    for statuses, longest in told:
+        assert set(statuses) == {"401"}
+        assert statuses["401"] > 1
+        assert longest < 30
+
+
 def test_32_cold_threads_make_one_token_request(session, sandbox, echo):
     sandbox.token_delay = 0.1
     assert at_once(32, lambda: session.get(echo).status_code) == [200] * 32

@@ -16,7 +16,10 @@ from aritma_session import AritmaSession, TokenError
 from aritma_session import auth as auth_module
 from aritma_session.sandbox import Answer, Counts
 
-from helpers import sent_authorization
+from helpers import at_once, sent_authorization, wait_for
+
+HEAD_401 = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n"
+ENDLESS = Answer.raw(HEAD_401 + b"\r\n", flood=b"no " * 1000, status=401)
 
 
 class Oddity(io.BytesIO):
@@ -381,6 +384,79 @@ class TestReplay:
             for session in (broken, late):
                 with pytest.raises(requests.exceptions.ChunkedEncodingError, match="the rest is missing"):
                     session.get(echo)
+
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [
+            (Answer.raw(HEAD_401 + b"Content-Length: 100\r\n\r\nhalf", status=401), "breaks off"),
+            (Answer(401, b"no gzip", {"Content-Encoding": "gzip"}), "cannot be unpacked"),
+            (Answer.raw(HEAD_401 + b"Transfer-Encoding: chunked\r\n\r\nx\r\n", status=401), "is in no chunks"),
+            (Answer.raw(HEAD_401 + b"\r\nthe end", status=401), "ends with the connection"),
+            (Answer(401, b"{", {"Connection": "close"}), "says that the connection closes"),
+            (Answer(401), "is empty"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_a_401_is_answered_with_a_replay_even_where_its_body(self, session, sandbox, echo, fault, kind):
+        session.get(echo)
+        sandbox.answer_calls(fault)
+        response = session.get(echo, timeout=5)
+        assert response.status_code == 200
+        assert [old.status_code for old in response.history] == [401]
+        assert session.get(echo).history == []
+        assert sandbox.counts.token_requests == 2
+
+    def test_a_401_without_end_is_answered_with_a_replay(self, session, sandbox, echo):
+        session.get(echo)
+        sandbox.answer_calls(ENDLESS)
+        assert session.get(echo, timeout=5).status_code == 200
+        assert session.get(echo).status_code == 200
+        assert sandbox.counts.token_requests == 2
+
+    def test_a_401_without_end_is_an_error_of_requests_where_it_is_the_answer(self, session, sandbox, echo):
+        sandbox.refuse_all = True
+        session.get(echo)
+        with AritmaSession() as late:  # for which the token is too new to be replaced
+            sandbox.answer_calls(ENDLESS)
+            with pytest.raises(requests.RequestException, match="a 401 of more than 1048576 bytes"):
+                late.get(echo, timeout=5)
+            sandbox.refuse_all = False
+            assert late.get(echo).status_code == 200
+
+    def test_a_401_of_some_length_is_handed_over_whole(self, session, sandbox, echo):
+        sandbox.refuse_all = True
+        session.get(echo)
+        with AritmaSession() as late:
+            sandbox.answer_calls(Answer(401, b"no" * 500_000))
+            assert late.get(echo).text == "no" * 500_000
+
+    def test_a_streamed_401_without_end_is_answered_with_a_replay(self, session, sandbox, echo):
+        session.get(echo)
+        sandbox.answer_calls(ENDLESS)
+        with session.get(echo, stream=True, timeout=5) as response:
+            assert response.status_code == 200
+            assert response.json()["path"] == "/api/v3/echo"
+        assert session.get(echo).status_code == 200
+
+    @pytest.mark.parametrize("turns", [2, 3])
+    def test_401_now_and_then_costs_no_call_and_a_bounded_number_of_tokens(self, session, sandbox, echo, turns):
+        """A node behind the balancer that knows no token: each replay gets an answer of another one."""
+        for number in range(12):
+            if number % turns == 1:
+                sandbox.answer_calls(Answer(401))
+            assert session.get(echo).status_code == 200
+        assert sandbox.counts.token_requests <= 1 + 12 // turns
+
+    def test_a_token_that_expires_while_requests_are_in_flight_loses_none(self, session, sandbox, echo):
+        """The API looks at tokens when it gets round to it."""
+        sandbox.answer_token_requests(Answer.token(lifetime=1, expires_in=3600))
+        session.get(echo)
+        late = [session.prepare_request(requests.Request("GET", echo, params={"n": n})) for n in range(12)]
+        wait_for(lambda: requests.get(echo, headers=late[0].headers, verify=sandbox.ca_bundle).status_code == 401)
+        responses = at_once(12, lambda: session.send(late.pop(), timeout=30))
+        assert [response.status_code for response in responses] == [200] * 12
+        assert len({response.json()["query"] for response in responses}) == 12
+        assert sandbox.counts.token_requests == 2
 
     def test_a_request_that_was_made_by_hand_is_answered(self, revoked, echo):
         request = requests.PreparedRequest()
