@@ -43,7 +43,7 @@ def served():
 def sandbox(served):
     served.reset_counts()
     yield served
-    served.token_delay, served.token_lifetime = 0.0, 3600
+    served.token_delay, served.call_delay, served.token_lifetime = 0.0, 0.0, 3600
     served.refuse_all = served.forbid_all = False
 
 
@@ -749,6 +749,15 @@ def test_a_flood_ends_with_the_client_and_with_the_sandbox(sandbox):
     connection.close()
 
 
+def test_a_slow_api_judges_a_token_late(http, api, sandbox):
+    sandbox.call_delay = 0.2
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(http.get, f"{sandbox.api_url}/echo")
+        until(lambda: sandbox.counts.calls == 1)
+        sandbox.revoke_all()
+        assert call.result().status_code == 401
+
+
 def test_answers_to_calls(http, api, sandbox):
     echo = f"{sandbox.api_url}/echo"
     sandbox.answer_calls(Answer.error(503), Answer(401), Answer.truncated())
@@ -813,13 +822,13 @@ def test_requests_are_kept(api, sandbox):
 def test_reset_of_everything():
     with Sandbox(token_lifetime=60, token_delay=0.01) as sandbox:
         before = post(sandbox.token_endpoint, sandbox, FORM).json()
-        sandbox.token_lifetime, sandbox.token_delay = 7, 30
+        sandbox.token_lifetime, sandbox.token_delay, sandbox.call_delay = 7, 30, 30
         sandbox.refuse_all = sandbox.forbid_all = True
         sandbox.answer_token_requests(Answer.error(503), Answer.reset())
         sandbox.answer_calls(Answer.error(503))
         sandbox.reset()
         assert (sandbox.requests, sandbox.counts) == ((), Counts())
-        assert (sandbox.token_lifetime, sandbox.token_delay) == (60, 0.01)
+        assert (sandbox.token_lifetime, sandbox.token_delay, sandbox.call_delay) == (60, 0.01, 0.0)
         assert (sandbox.refuse_all, sandbox.forbid_all) == (False, False)
         after = post(sandbox.token_endpoint, sandbox, FORM).json()
         assert after["expires_in"] == 60

@@ -56,6 +56,7 @@ class Sandbox:
     :param client_secret: its secret, 8 to 32 characters.
     :param token_lifetime: lifetime of the tokens in seconds; an attribute that may be changed at any time.
     :param token_delay: seconds before each answer of the token endpoint; an attribute that may be changed at any time.
+    :param call_delay: seconds before each call of the API is looked at; an attribute that may be changed at any time.
     :param port: the port on the loopback addresses. 0: a free one.
     :param allowed_scopes: what the client may ask for, and what it gets where it asks for nothing.
     :ivar refuse_all: ``True``: every API call is refused with 401, whatever its token.
@@ -70,6 +71,7 @@ class Sandbox:
         client_secret: str = "sandbox-secret-1234",  # noqa: S107  # it opens nothing but this sandbox
         token_lifetime: int = 3600,
         token_delay: float = 0.0,
+        call_delay: float = 0.0,
         port: int = 0,
         allowed_scopes: tuple[str, ...] = SCOPES,
     ) -> None:
@@ -80,9 +82,10 @@ class Sandbox:
         self.client_secret = client_secret
         self.token_lifetime = token_lifetime
         self.token_delay = token_delay
+        self.call_delay = call_delay
         self.refuse_all = False
         self.forbid_all = False
-        self._as_made = token_lifetime, token_delay
+        self._as_made = token_lifetime, token_delay, call_delay
         self._port = port
         self._client = Client(client_id, client_secret, tuple(allowed_scopes))
         self._ledger = Ledger()
@@ -182,7 +185,7 @@ class Sandbox:
 
     def reset(self) -> None:
         """Behave as if newly made: counts, faults, delays and refusals are gone, and all tokens so far are revoked."""
-        self.token_lifetime, self.token_delay = self._as_made
+        self.token_lifetime, self.token_delay, self.call_delay = self._as_made
         self.refuse_all = self.forbid_all = False
         self._answers.clear()
         self._api_answers.clear()
@@ -244,6 +247,7 @@ class Sandbox:
         return replace(real, kind=wanted.kind, interval=wanted.interval)
 
     def _respond_api(self, state: _Running, request: Request) -> Answer:
+        state.stopping.wait(self.call_delay)
         try:
             wanted = self._api_answers.popleft()
         except IndexError:
