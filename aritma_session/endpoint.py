@@ -32,7 +32,7 @@ class TokenEndpoint:
 
     :param url: the token endpoint (RFC 6749, section 3.2), https.
     :param timeout: seconds that a try may take to connect, and between two pieces of its answer, or for the whole of
-        its body.
+        its body; it ends after the sum of the two.
     """
 
     def __init__(self, url: str, timeout: tuple[float, float]) -> None:

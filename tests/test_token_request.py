@@ -746,7 +746,7 @@ class TestImpostors:
         assert type(error) is TokenError
         assert "could not prove who it is" in str(error)
         assert "REQUESTS_CA_BUNDLE" in str(error)
-        assert (len(connected), heard, pauses) == (1, [], [])
+        assert (len(connected), b"".join(heard), pauses) == (1, b"", [])
         lender.verify = sandbox.ca_bundle
         assert fetch()
 
@@ -763,7 +763,7 @@ class TestImpostors:
             error = failure(url=url)
         assert type(error) is TokenError
         assert "self-signed" in str(error)
-        assert heard == []
+        assert b"".join(heard) == b""
 
 
 class Own(requests.ConnectTimeout):
