@@ -74,8 +74,8 @@ class Redactor:
 
     def line(self, text: object) -> str:
         """Give one short line of printable characters, fit for a message and a log."""
-        clean = self.text(str(text))
-        return "".join(letter if letter.isprintable() else " " for letter in clean)[:_LINE].strip()
+        clean = "".join(letter if letter.isprintable() else " " for letter in self.text(str(text)))
+        return self.text(clean)[:_LINE].strip()  # again: a secret that was broken where a space belongs is whole now
 
     def response(self, response: requests.Response) -> requests.Response:
         """Give a copy of a response with nothing secret in its headers and its text."""
@@ -163,7 +163,8 @@ def _in_json(text: str) -> str:
 
 
 def _from_json(text: str) -> str:
-    return _ESCAPE.sub(_unescaped, text)
+    units = _ESCAPE.sub(_unescaped, text)
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # a letter may be written as two of them
 
 
 def _unescaped(escape: re.Match[str]) -> str:

@@ -566,6 +566,14 @@ class TestRedactor:
     def test_does_not_mind_an_empty_secret(self):
         assert Redactor(["", "secret99"]).text("a secret99") == "a ***"
 
+    @pytest.mark.parametrize("written", [r"\uD83D\uDD11-secret", r"\ud83d\udd11\u002dsecret"])
+    def test_reads_a_letter_that_is_written_as_two(self, written):
+        assert Redactor(["\U0001f511-secret"]).text(f"a {written}").startswith("***")
+
+    @pytest.mark.parametrize("separator", ["\n", "\t", "\0", "\u200b"])
+    def test_does_not_put_a_broken_secret_together_in_a_line(self, separator):
+        assert Redactor(["two words"]).line(f"a two{separator}words b") == "a *** b"
+
     def test_makes_one_short_line(self):
         assert Redactor([]).line(" a\tb\r\nc\x00" + "d" * 500) == "a b  c " + "d" * 192
 
