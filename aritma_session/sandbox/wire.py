@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Wire"]
 
 LINE_LIMIT = 65_536
+BODY_LIMIT = 2**30
 REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.([01])")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?")
 BODILESS = {204, 304}
@@ -160,6 +161,8 @@ def _chunks(stream: BufferedReader) -> list[bytes]:
 
 
 def _read(stream: BufferedReader, size: int) -> bytes:
+    if size > BODY_LIMIT:
+        raise ValueError("the body is too long")
     data = stream.read(size)
     if len(data) < size:
         raise ConnectionAbortedError("the client left in the middle of its request")
