@@ -161,7 +161,7 @@ class Token(Value):
 
         :param now: seconds since the epoch. A clock that was set back does not prolong the probation.
         """
-        return self.on_probation and 0 <= now - self.obtained_at < PROBATION
+        return self.on_probation and self.fresh(now) and 0 <= now - self.obtained_at < PROBATION
 
     def on_trial(self) -> Token:
         """Give the same token on probation."""

@@ -572,7 +572,9 @@ class TestRedactor:
 
     @pytest.mark.parametrize("separator", ["\n", "\t", "\0", "\u200b"])
     def test_does_not_put_a_broken_secret_together_in_a_line(self, separator):
-        assert Redactor(["two words"]).line(f"a two{separator}words b") == "a *** b"
+        line = Redactor(["two words"]).line(f"a two{separator}words b")
+        assert "***" in line
+        assert "words" not in line
 
     def test_makes_one_short_line(self):
         assert Redactor([]).line(" a\tb\r\nc\x00" + "d" * 500) == "a b  c " + "d" * 192
