@@ -7,15 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import http.client
-import json
 import logging
 import re
-import socket
-import sys
-import threading
 import time
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +17,10 @@ import requests
 import requests_oauthlib
 from urllib3.exceptions import LocationParseError
 
+from .alarm import Alarm
 from .answers import read_answer
 from .exceptions import TokenEndpointUnavailable, TokenError
+from .reading import ENCODINGS, read_content
 from .redaction import Redactor, copy_response
 from .tokens import Token
 
@@ -35,21 +31,6 @@ if TYPE_CHECKING:
     from .grants import Grant
 
 __all__ = ["ask"]
-
-#: Bytes; an answer is about 2 KiB.
-LARGEST_ANSWER = 64 * 1024
-
-#: Bytes that are read at once.
-_PIECE = 8192
-
-#: Seconds between two rings of an alarm.
-_SNOOZE = 0.1
-
-#: The encodings that are asked for, and what zlib calls their frames: those whose unpacking can be bounded.
-_PACKED = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-
-#: A Content-Length; one that is longer is not believed.
-_DIGITS = re.compile("[0-9]{1,18}")
 
 _log = logging.getLogger("aritma_session")
 
@@ -131,8 +112,8 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
         super().__init__(client=client)
         self._lender = lender
         self._seconds = timeout[1]
-        self._alarm = _Alarm(sum(timeout))
-        self.headers["Accept-Encoding"] = ", ".join(_PACKED)
+        self._alarm = Alarm(sum(timeout), _OAuth2Session.send.__code__)
+        self.headers["Accept-Encoding"] = ENCODINGS
         self.stream = True  # the hook reads the answer, and knows when to stop
         self.hooks["response"].append(self._read)
         if lender is not None:
@@ -162,134 +143,8 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
         return None  # whoever answers 307 would have the secret posted to another host
 
     def _read(self, response: requests.Response, **_: Any) -> requests.Response:
-        """Read the answer, however slowly it comes and however long it is, within bounds."""
         self._alarm.within(self._seconds)
-        coding, content = _take_coding(response), bytearray()
-        with contextlib.closing(response):
-            # A large piece may be waited for until it is full; only the alarm keeps that short.
-            for piece in response.iter_content(_PIECE if self._alarm.set else 1):
-                content += piece
-                if self._alarm.rings() or len(content) > LARGEST_ANSWER:
-                    break
-        if coding is not None and _broke_off(response, len(content)):
-            raise requests.exceptions.ChunkedEncodingError("the answer broke off")
-        return copy_response(response, _in_utf_8(_unpack(bytes(content), coding or "")))
-
-
-class _Alarm:
-    """End a token request from outside: what comes by drops, or without end, may keep it from ever looking at a clock.
-
-    :param seconds: what it may take; counted from when the alarm is entered, as a context manager, by the thread that
-        makes the request.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.late = False
-        self.set = True
-        self._over = False
-        # Guards all of these; while the alarm rings, the request cannot end, and nothing else is taken for it.
-        self._changed = threading.Condition()
-
-    def __enter__(self) -> None:
-        self._until = time.monotonic() + self.seconds
-        self._whose = threading.get_ident()
-        try:
-            threading.Thread(target=self._wait, name="aritma-session-alarm", daemon=True).start()
-        except RuntimeError:  # no thread is to be had, as at the end of a process
-            self.set = False
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._over = True
-            self._changed.notify()
-
-    def within(self, seconds: float) -> None:
-        """Let what is left take no longer than this."""
-        with self._changed:
-            until = time.monotonic() + seconds
-            if until < self._until:
-                self._until, self.seconds = until, seconds
-                self._changed.notify()
-
-    def rings(self) -> bool:
-        """Tell whether the time is up."""
-        self.late = self.late or time.monotonic() > self._until
-        return self.late
-
-    def _wait(self) -> None:
-        with self._changed:
-            while not self._over:
-                if self.rings():
-                    _break_off(self._whose)
-                # Again and again: the adapter may have its own way to try again, over another connection.
-                self._changed.wait(_SNOOZE if self.late else self._until - time.monotonic())
-
-
-def _break_off(thread: int) -> None:
-    """Shut the connection over which a thread makes its token request.
-
-    It is known to nobody but the functions that are using it: those that send, and those that wait for bytes.
-    """
-    frames, frame = [], sys._current_frames().get(thread)  # noqa: SLF001  # documented, and there is no other way
-    while frame is not None and frame.f_code is not _OAuth2Session.send.__code__:  # whose callers' are not ours
-        frames.append(frame)
-        frame = frame.f_back
-    for caller in reversed(frames if frame is not None else []):
-        for found in list(caller.f_locals.values()):
-            connection = found.sock if isinstance(found, http.client.HTTPConnection) else found
-            if isinstance(connection, socket.socket):
-                with contextlib.suppress(OSError):  # it may have ended at this very moment
-                    # Not SSLSocket.shutdown, which drops what the thread is using; and in both directions, since Linux
-                    # goes on receiving over one that is shut alone.
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
-                    return
-
-
-def _take_coding(response: requests.Response) -> str | None:
-    """Have an answer read as it comes, and give its Content-Encoding; ``None`` where somebody has unpacked it already.
-
-    Unpacked on the way, a few bytes may grow to gigabytes before anybody can count them.
-    """
-    headers = getattr(response.raw, "headers", None)
-    if getattr(response, "_content_consumed", False) or headers is None:  # an adapter of the user's has read it
-        return None
-    return str(headers.pop("Content-Encoding", "")).strip().lower()
-
-
-def _broke_off(response: requests.Response, length: int) -> bool:
-    """Tell whether less came than was promised; urllib3 1.26 does not say so."""
-    stated = response.headers.get("Content-Length", "")
-    bodiless = response.status_code in {requests.codes.no_content, requests.codes.not_modified}
-    return not bodiless and _DIGITS.fullmatch(stated) is not None and length < min(int(stated), LARGEST_ANSWER)
-
-
-def _unpack(content: bytes, coding: str) -> bytes:
-    """Undo a Content-Encoding (RFC 9110, section 8.4.1), of no more than the largest answer."""
-    if coding not in {"", "identity"} and content and len(content) <= LARGEST_ANSWER:
-        if coding not in _PACKED:
-            raise requests.exceptions.ContentDecodingError(f"the answer is encoded as {coding!r}")
-        # Some say "deflate" and leave its frame out; the low half of the frame's first byte is an 8 (RFC 1950).
-        bare = coding == "deflate" and content[0] & 15 != 8
-        unpacking = zlib.decompressobj(-zlib.MAX_WBITS if bare else _PACKED[coding])
-        try:
-            content = unpacking.decompress(content, LARGEST_ANSWER + 1)
-        except zlib.error as error:
-            raise requests.exceptions.ContentDecodingError(f"the answer cannot be unpacked: {error}") from None
-        if not unpacking.eof and len(content) <= LARGEST_ANSWER:
-            raise requests.exceptions.ChunkedEncodingError("the answer broke off")
-    if len(content) > LARGEST_ANSWER:
-        raise requests.exceptions.ContentDecodingError(f"the answer is over {LARGEST_ANSWER} bytes long")
-    return content
-
-
-def _in_utf_8(content: bytes) -> bytes:
-    """Give the content in UTF-8; what is in no encoding of Unicode is some page of a proxy's, and read as Latin-1."""
-    encoding = json.detect_encoding(content)
-    try:
-        return content.decode(encoding, "strict" if encoding.startswith("utf-8") else "replace").encode()
-    except UnicodeDecodeError:
-        return content.decode("latin-1").encode()
+        return copy_response(response, read_content(response, self._alarm))
 
 
 @contextlib.contextmanager

@@ -37,8 +37,9 @@ from aritma_session.credentials import Secret
 from aritma_session.endpoint import TokenEndpoint
 from aritma_session.exceptions import TokenEndpointUnavailable, TokenError
 from aritma_session.grants import ClientCredentials
+from aritma_session.reading import LARGEST_ANSWER
 from aritma_session.sandbox import Answer
-from aritma_session.token_request import LARGEST_ANSWER, ask
+from aritma_session.token_request import ask
 from aritma_session.tokens import Token
 
 from helpers import wait_for
@@ -370,7 +371,7 @@ class TestBounds:
         """Lower the bound, because an answer is read byte by byte."""
         largest = 2000
         assert largest < LARGEST_ANSWER
-        monkeypatch.setattr("aritma_session.token_request.LARGEST_ANSWER", largest)
+        monkeypatch.setattr("aritma_session.reading.LARGEST_ANSWER", largest)
         return largest
 
     def test_an_answer_of_the_largest_size_is_read(self, fetch, largest):
