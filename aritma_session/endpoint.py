@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from .exceptions import TokenEndpointUnavailable
+from .imports import importing
 
 if TYPE_CHECKING:
     import requests
@@ -57,7 +58,8 @@ class TokenEndpoint:
         :raises TokenEndpointUnavailable: when no try was answered.
         :raises TokenError: when the answer is of no use.
         """
-        from .token_request import ask  # heavy: what it leans on is imported for the first token request
+        with importing():  # heavy: what it leans on is imported for the first token request
+            from .token_request import ask
 
         tried = 0
         while True:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..credentials import without_credentials
+from ..imports import importing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -106,7 +107,8 @@ def open_store(cache: object) -> TokenStore:
 
 
 def _store_below(directory: str | os.PathLike[str]) -> TokenStore:
-    from .file import FileStore
+    with importing():
+        from .file import FileStore
 
     path: object = os.fspath(directory)
     # A word alone is a mistyped keyword more often than a directory.
@@ -123,9 +125,10 @@ def _store_below(directory: str | os.PathLike[str]) -> TokenStore:
 
 def _user_store() -> TokenStore:
     """Give the store in the user's own cache directory, as the operating system names it."""
-    import platformdirs
+    with importing():
+        import platformdirs
 
-    from .file import FileStore
+        from .file import FileStore
 
     base = platformdirs.user_cache_dir()
     if os.path.isabs(base):
