@@ -28,6 +28,7 @@ KEY = "0123456789abcdef"
 TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True)
 OTHER = Token("second", 2000.0, 5600.0)
 
+needs_root = pytest.mark.skipif(getattr(os, "geteuid", int)() != 0, reason="only root can give files away")
 posix = pytest.mark.skipif(os.name != "posix", reason="files have owners and modes on POSIX only")
 
 
@@ -300,6 +301,9 @@ class TestFiles:
             json.dumps({**RECORD, "access_token": "two\nlines"}).encode(),
             json.dumps({**RECORD, "expires_at": "soon"}).encode(),
             json.dumps({**RECORD, "expires_at": float("nan")}).encode(),
+            json.dumps({**RECORD, "expires_at": float("inf")}).encode(),
+            json.dumps({**RECORD, "obtained_at": float("-inf")}).encode(),
+            json.dumps(RECORD).replace("4600.5", "1e400").encode(),
             json.dumps({**RECORD, "expires_at": True}).encode(),
             json.dumps({**RECORD, "expires_at": 10**400}).encode(),
             json.dumps({**RECORD, "on_probation": 1}).encode(),
@@ -307,7 +311,7 @@ class TestFiles:
             json.dumps(RECORD).encode()[:-20],
             json.dumps(RECORD).encode() + b" " * 1_000_000,
         ],
-        ids=range(18),
+        ids=range(21),
     )
     def test_what_cannot_be_understood_is_a_miss_and_is_overwritten(self, files, content):
         files.save(KEY, TOKEN)
@@ -316,6 +320,37 @@ class TestFiles:
         assert files.load(KEY) is None
         files.save(KEY, OTHER)
         assert files.load(KEY) == OTHER
+
+    @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], {}])
+    def test_a_record_of_another_version_is_a_miss(self, files, version):
+        files.save(KEY, TOKEN)
+        with open(os.path.join(files.directory, f"{KEY}.json"), "w") as file:
+            json.dump({**self.RECORD, "version": version}, file)
+        assert files.load(KEY) is None
+
+    @pytest.mark.parametrize("name", RECORD)
+    @pytest.mark.parametrize("value", [[], {}, [[]], -1e999], ids=repr)
+    def test_a_record_with_a_value_of_another_kind_is_a_miss(self, files, name, value):
+        files.save(KEY, TOKEN)
+        with open(os.path.join(files.directory, f"{KEY}.json"), "w") as file:
+            json.dump({**self.RECORD, name: value}, file)
+        assert files.load(KEY) is None
+
+    def test_a_record_that_ends_anywhere_too_soon_is_a_miss(self, files):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        for length in reversed(range(os.path.getsize(path))):
+            os.truncate(path, length)
+            assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+
+    def test_a_record_of_any_depth_is_a_miss(self, files):
+        files.save(KEY, TOKEN)
+        for opening in (b"[", b'{"a":', b'[{"a":'):
+            with open(os.path.join(files.directory, f"{KEY}.json"), "wb") as file:
+                file.write(opening * 30_000)
+            assert files.load(KEY) is None
 
     @posix
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o777])
@@ -346,6 +381,81 @@ class TestFiles:
             files.load(KEY)
         monkeypatch.setattr(file_module, "_check_directory", lambda directory: None)
         assert files.load(KEY) is None
+
+    @needs_root
+    def test_a_file_of_another_account_is_not_believed_and_is_replaced(self, files):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.chown(path, 54_321, -1)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+        assert os.stat(path).st_uid == os.geteuid()
+
+    @needs_root
+    def test_a_device_is_not_read_and_is_replaced(self, files):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.unlink(path)
+        os.mknod(path, stat.S_IFCHR | 0o600, os.stat("/dev/zero").st_rdev)
+        assert files.load(KEY) is None
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+
+    @needs_root
+    @pytest.mark.parametrize("kind", ["directory", "link"])
+    def test_what_another_account_put_where_all_may_write_is_not_used(self, tmp_path, kind):
+        """As in ``/tmp``, where whoever comes first makes the directory."""
+        shared, theirs = tmp_path / "shared", tmp_path / "theirs"
+        shared.mkdir()
+        shared.chmod(0o1777)
+        theirs.mkdir(mode=0o700)
+        store = open_store(shared)
+        if kind == "directory":
+            os.rename(theirs, store.directory)
+        else:
+            os.symlink(theirs, store.directory)
+        os.chown(store.directory, 54_321, -1, follow_symlinks=False)
+        for use in (lambda: store.load(KEY), lambda: store.save(KEY, OTHER), lambda: store.lock(KEY).__enter__()):
+            with pytest.raises((PermissionError, NotADirectoryError)):
+                use()
+        assert os.listdir(store.directory) == []
+
+    @posix
+    def test_a_directory_below_a_symbolic_link_is_used(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        os.symlink(tmp_path / "real", tmp_path / "link")
+        store = open_store(tmp_path / "link")
+        store.save(KEY, TOKEN)
+        assert store.load(KEY) == TOKEN
+        assert open_store(tmp_path / "real").load(KEY) == TOKEN
+
+    @posix
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_a_symbolic_link_in_the_place_of_the_lock_is_not_followed(self, files, tmp_path, exists):
+        files.save(KEY, TOKEN)
+        target = tmp_path / "elsewhere"
+        if exists:
+            target.write_text("of use to somebody")
+        os.symlink(target, os.path.join(files.directory, f"{KEY}.lock"))
+        with pytest.raises(OSError) as caught, files.lock(KEY):  # noqa: PT011  # ELOOP or EMLINK
+            pass
+        assert type(caught.value).__name__ != "Timeout"
+        assert (target.read_text() == "of use to somebody") if exists else not target.exists()
+
+    @posix
+    def test_an_empty_directory_in_the_place_of_a_file_is_replaced_and_no_other(self, files):
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.json")
+        os.unlink(path)
+        os.mkdir(path)
+        files.save(KEY, OTHER)
+        assert files.load(KEY) == OTHER
+        os.unlink(path)
+        os.makedirs(os.path.join(path, "in it"))
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTEMPTY)):
+            files.save(KEY, OTHER)
+        assert os.listdir(files.directory) == [f"{KEY}.json"]
 
     @posix
     def test_a_symbolic_link_is_not_followed(self, files, tmp_path):
@@ -391,6 +501,16 @@ class TestFiles:
         store = FileStore(tmp_path / "a" / "b" / "c")
         store.save(KEY, TOKEN)
         assert store.load(KEY) == TOKEN
+
+    @posix
+    @pytest.mark.parametrize("umask", [0o000, 0o777], ids=oct)
+    def test_makes_the_directories_that_are_missing_for_this_account_alone(self, tmp_path, umask):
+        before = os.umask(umask)
+        try:
+            FileStore(tmp_path / "a" / "b" / "c").save(KEY, TOKEN)
+        finally:
+            os.umask(before)
+        assert {stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("a", "a/b", "a/b/c")} == {0o700}
 
     def test_stays_where_it_was_made(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -504,6 +624,20 @@ class TestOpening:
             assert isinstance(open_store("file"), MemoryStore)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert "ARITMA_CACHE" in caplog.text
+
+    def test_the_home_of_an_account_that_is_unknown(self, monkeypatch, caplog, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        assert isinstance(open_store("~no-such-account/tokens"), MemoryStore)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert open_store("./~tokens") == FileStore(tmp_path / "~tokens" / "aritma-session")
+
+    @posix
+    def test_a_current_directory_that_is_gone(self, monkeypatch, caplog, tmp_path):
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        assert isinstance(open_store("./tokens"), MemoryStore)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def fail(*arguments, error=OSError):

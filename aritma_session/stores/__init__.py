@@ -120,7 +120,13 @@ def _store_below(directory: str | os.PathLike[str]) -> TokenStore:
     ):
         shown = without_credentials(str(directory))
         raise ValueError(f'{shown!r} is not "file", "memory" or a directory (one such as "./tokens")')
-    return FileStore.below(os.path.expanduser(path))
+    path = os.path.expanduser(path)
+    if path.startswith("~"):  # as it was: nobody knows whose home that is, and a directory of that name is not meant
+        return _unshared("this account has no such home directory")
+    try:
+        return FileStore.below(path)
+    except FileNotFoundError:  # a path that begins at the current directory
+        return _unshared("the current directory is gone")
 
 
 def _user_store() -> TokenStore:
@@ -130,10 +136,15 @@ def _user_store() -> TokenStore:
 
         from .file import FileStore
 
-    base = platformdirs.user_cache_dir()
-    if os.path.isabs(base):
-        return FileStore.below(base)
-    _log.warning(
-        "this account has no home directory: its processes share no token (set cache or ARITMA_CACHE to a directory)"
-    )
+    # Where there is no home, some releases of platformdirs raise, and others give back a path that begins with "~".
+    with contextlib.suppress(RuntimeError):
+        base = platformdirs.user_cache_dir()
+        if os.path.isabs(base):
+            return FileStore.below(base)
+    return _unshared("this account has no home directory")
+
+
+def _unshared(reason: str) -> TokenStore:
+    """Give a store that is always there, and say what that costs."""
+    _log.warning("%s: no token is shared with other processes (set cache or ARITMA_CACHE to a directory)", reason)
     return MemoryStore()

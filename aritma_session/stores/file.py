@@ -119,12 +119,7 @@ class FileStore:
         try:
             _check_directory(self.directory)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.directory), exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                os.mkdir(self.directory, 0o700)
-                # As below; only then, since whoever may write in the directory above could put a link in its place.
-                if os.lstat(self.directory).st_mode & 0o700 != 0o700:
-                    os.chmod(self.directory, 0o700)
+            _make_private(self.directory)
             _check_directory(self.directory)
 
     def _sweep(self, key: str) -> None:
@@ -145,6 +140,18 @@ def _check_directory(directory: str) -> None:
         raise PermissionError(f"{directory} belongs to another account: choose another directory")
     if _POSIX and status.st_mode & 0o077:
         raise PermissionError(f"{directory} is open to other accounts: make it yours alone (chmod 700), or remove it")
+
+
+def _make_private(directory: str) -> None:
+    """Make a directory of this account alone, and those above it that are missing, whatever the umask."""
+    above = os.path.dirname(directory)
+    if not os.path.isdir(above):
+        _make_private(above)
+    with contextlib.suppress(FileExistsError):  # another process was faster, or something else is in the way
+        os.mkdir(directory, 0o700)
+        # As in `save`; only now, since whoever may write in the directory above could put a link in its place.
+        if os.lstat(directory).st_mode & 0o700 != 0o700:
+            os.chmod(directory, 0o700)
 
 
 def _read_private(path: str) -> bytes:
@@ -171,6 +178,8 @@ def _replace(source: str, target: str) -> None:
     for _ in range(_REPLACE_TRIES - 1):
         try:
             return os.replace(source, target)
+        except IsADirectoryError:
+            os.rmdir(target)  # only an empty one goes; what has something in it stays an error
         except PermissionError:
             if _POSIX:
                 raise
