@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from .exceptions import TokenEndpointUnavailable
-from .imports import importing
+from .forks import unforked
 
 if TYPE_CHECKING:
     import requests
@@ -58,7 +58,7 @@ class TokenEndpoint:
         :raises TokenEndpointUnavailable: when no try was answered.
         :raises TokenError: when the answer is of no use.
         """
-        with importing():  # heavy: what it leans on is imported for the first token request
+        with unforked():  # heavy: what it leans on is imported for the first token request
             from .token_request import ask
 
         tried = 0

@@ -666,7 +666,11 @@ class TestAFork:
         import importlib.abc, json, os, signal, sys, threading, warnings
         from aritma_session import AritmaSession
         warnings.simplefilter("ignore", DeprecationWarning)  # as Python 3.12 and later have for such a fork
+        from aritma_session import stores
+        from aritma_session.stores import locks
         url, module = sys.argv[1:]
+        if module != "requests_oauthlib":
+            stores._LINUX = locks._FCNTL = False  # what other systems need
         entered, forked = threading.Event(), threading.Event()
 
         class Slowly(importlib.abc.MetaPathFinder):

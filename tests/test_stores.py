@@ -617,9 +617,20 @@ class TestOpening:
             open_store(wrong)
         assert "secret" not in str(caught.value)
 
-    def test_an_account_without_a_home_directory(self, monkeypatch, caplog):
-        monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    @pytest.mark.parametrize("linux", [True, False])
+    @pytest.mark.parametrize("stated", ["", "tokens", "./tokens", "/var/tokens", "~/tokens"])
+    def test_the_users_own_directory_is_where_the_system_has_it(self, monkeypatch, linux, stated):
+        monkeypatch.setenv("XDG_CACHE_HOME", stated)
+        monkeypatch.setattr("aritma_session.stores._LINUX", linux)
+        base = "/var/tokens" if stated == "/var/tokens" else os.path.expanduser("~/.cache")
+        if linux or os.path.isabs(stated) or not stated:  # releases of platformdirs differ about the others
+            assert open_store("file") == FileStore.below(base)
+
+    @pytest.mark.parametrize("linux", [True, False])
+    def test_an_account_without_a_home_directory(self, monkeypatch, caplog, linux):
         monkeypatch.setattr("platformdirs.user_cache_dir", lambda: "~/.cache")
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+        monkeypatch.setattr("aritma_session.stores._LINUX", linux)
         with caplog.at_level(logging.WARNING):
             assert isinstance(open_store("file"), MemoryStore)
         assert [record.levelname for record in caplog.records] == ["WARNING"]

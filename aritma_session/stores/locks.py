@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 from collections.abc import Iterator
+
+from ..forks import unforked
 
 try:
     import fcntl
@@ -24,10 +25,6 @@ __all__ = ["try_lock"]
 
 #: The descriptors of the locks that this process holds.
 _held: set[int] = set()
-
-#: Held while a descriptor is opened and noted, and while the process forks, so that no fork comes in between; the same
-#: thread may do both, in a signal handler.
-_unforked = threading.RLock()
 
 
 def try_lock(path: str) -> contextlib.AbstractContextManager[bool]:
@@ -45,7 +42,7 @@ def try_lock(path: str) -> contextlib.AbstractContextManager[bool]:
 @contextlib.contextmanager
 def _by_kernel(path: str) -> Iterator[bool]:
     process = os.getpid()
-    with _unforked:
+    with unforked():
         descriptor = _locked(path)
         if descriptor is not None:
             _held.add(descriptor)
@@ -87,18 +84,16 @@ def _leave_to_the_parent() -> None:
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
-    _unforked.release()
 
 
 if _FCNTL:
-    os.register_at_fork(
-        before=_unforked.acquire, after_in_parent=_unforked.release, after_in_child=_leave_to_the_parent
-    )
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 @contextlib.contextmanager
 def _by_filelock(path: str) -> Iterator[bool]:
-    import filelock
+    with unforked():
+        import filelock
 
     # A lock object for each try, of which nothing is inherited over a fork; native, so that it ends with its process.
     lock = filelock.FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)

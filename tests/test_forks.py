@@ -1,4 +1,4 @@
-"""Imports and forks keep out of each other's way; forks in the middle of a real import stand in ``test_faults.py``."""
+"""Forks keep out of what must not be cut in two; those in the middle of a real import stand in ``test_faults.py``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from aritma_session import imports
-from aritma_session.imports import importing
+from aritma_session import forks
+from aritma_session.forks import unforked
 
 from helpers import in_child
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def enter():
-    with importing():
+    with unforked():
         return 1
 
 
@@ -35,7 +35,7 @@ def endless():
     entered, go = threading.Event(), threading.Event()
 
     def work():
-        with importing():
+        with unforked():
             entered.set()
             go.wait(20)
 
@@ -48,13 +48,13 @@ def endless():
 
 
 def test_a_fork_waits_for_an_import_within_a_bound_and_leaves_the_child_free(endless, monkeypatch):
-    monkeypatch.setattr(imports, "_LONGEST_IMPORT", 0.05)
+    monkeypatch.setattr(forks, "_LONGEST_WAIT", 0.05)
     assert in_child(enter_in_time) == 1
     assert in_child(lambda: in_child(enter_in_time)) == 1
 
 
 def test_a_fork_in_the_middle_of_an_import_of_its_own_waits_for_nobody():
-    with importing():
+    with unforked():
         assert in_child(enter) == 1
     assert in_child(enter) == 1
 

@@ -1,7 +1,8 @@
-"""Import what is heavy where it is first needed, and let no fork fall into the middle of that.
+"""Keep forks out of what must not be cut in two.
 
 Python holds a lock for each module while it is being imported. A child of a fork inherits the locks and not the threads
-that hold them: it would wait for ever at the same import. So a fork waits until other threads have done with ours.
+that hold them: it would wait for ever at the same import. And a descriptor that is inherited before anybody has noted
+it is never closed. So a fork waits until other threads have done with ours.
 """
 
 from __future__ import annotations
@@ -11,24 +12,24 @@ import os
 import threading
 from collections.abc import Iterator
 
-__all__ = ["importing"]
+__all__ = ["unforked"]
 
-#: Seconds that a fork waits for an import: far more than one takes.
-_LONGEST_IMPORT = 10.0
+#: Seconds that a fork waits: far more than an import takes.
+_LONGEST_WAIT = 10.0
 
-#: Guards the imports in ``importing``; reentrant, since a module may fork while it is imported.
+#: Guards the blocks of ``unforked``; reentrant, since the thread inside may fork too, as a signal handler does.
 _lock = threading.RLock()
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Keep other threads from forking while something is imported in this block."""
+def unforked() -> Iterator[None]:
+    """Keep other threads from forking in this block, which is short."""
     with _lock:
         yield
 
 
 def _before_fork() -> None:
-    _lock.acquire(timeout=_LONGEST_IMPORT)
+    _lock.acquire(timeout=_LONGEST_WAIT)
 
 
 def _after_fork_in_parent() -> None:
