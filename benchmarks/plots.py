@@ -7,6 +7,7 @@ import re
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 mpl.use("svg")
 
@@ -84,6 +85,7 @@ def _growth(rows, what):
             over = 3 if contender == "aritma_session" else 2
             axes.plot(counts, values, "o-", markersize=4, color=COLOURS[contender], label=contender, zorder=over)
         axes.set(xscale="log", yscale="log", xlabel=what, ylabel=label)
+        _plain_numbers(axes.xaxis, axes.yaxis)
         axes.grid(visible=True)
     lines, labels = panels[1].get_legend_handles_labels()  # all are there
     figure.legend(lines, labels, loc="lower center", ncols=4, frameon=False, bbox_to_anchor=(0.5, 1))
@@ -99,9 +101,17 @@ def _latency(series):
         times, tooks = zip(*series[name], strict=True)
         axes.vlines(times, 0.5, [took * 1e3 for took in tooks], color=COLOURS[name], linewidth=1)
         axes.set(yscale="log", ylim=(0.5, 1000))
+        _plain_numbers(axes.yaxis)
         axes.set_title(name, loc="left", fontsize=10, color=COLOURS[name], pad=2)
         axes.grid(visible=True, axis="y")
     panels[-1].set_xlabel("seconds; each token lives 3, and is answered for after 0.3")
     panels[len(names) // 2].set_ylabel("longest call, ms")
     figure.tight_layout()
     return figure
+
+
+def _plain_numbers(*scales):
+    """Write 100, and not a power of ten."""
+    for scale in scales:
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())

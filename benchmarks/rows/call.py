@@ -34,21 +34,26 @@ CALLS = """if True:
 
     trust_env = sys.argv[4] == "trusting"
     slices = {module: contender(module, trust_env) for module in modules}
+    gc.collect()
+    gc.freeze()  # so that the collections between the slices are short
     print(json.dumps(measuring.in_turns(slices, rounds, warm_up=3)))
 """
+
+#: Few, so that most slices are over before another program is given their CPU.
+CALLS_OF_A_SLICE = 20
 
 PEERS = ["plain", "ours", "with_requests_oauthlib", "with_authlib", "with_google_auth", "with_requests_oauth2client"]
 
 
 def measure(bench):
-    processes, rounds = (1, 15) if bench.quick else (5, 30)
+    processes, rounds = (1, 60) if bench.quick else (5, 150)
     for name, measure_, trust, target in (
         ("call", "client's time of one authorised GET", "trusting", 0.95),
         ("call-apart", "the same with trust_env=False", "apart", None),
     ):
         samples = {module: [] for module in PEERS}
         for _ in range(processes if target else max(1, processes // 2)):
-            process = children.python(CALLS, ",".join(PEERS), rounds, 100, trust, env=bench.environment)
+            process = children.python(CALLS, ",".join(PEERS), rounds, CALLS_OF_A_SLICE, trust, env=bench.environment)
             for module, found in children.answer(process).items():
                 samples[module] += found
         yield measuring.compared(name, measure_, "s", bench.named(samples), peer="plain requests", target=target)

@@ -49,7 +49,7 @@ def _samples(bench, count):
 
     close = {"ours": lambda: run(bench, "ours", count), WARM: lambda: run(bench, "ours", count, warm=True)}
     close["plain"] = lambda: run(bench, "plain", count)
-    samples = measuring.in_turns(close, 2 if bench.quick else 5, warm_up=0)
+    samples = measuring.in_turns(close, 2 if bench.quick else 3 if count > 10 else 5, warm_up=0)
     peers = {module: lambda module=module: run(bench, module, count) for module in MODULES}
     return bench.named(samples | measuring.in_turns(peers, 1, warm_up=0))
 

@@ -36,7 +36,7 @@ MORE = ["with_requests_oauthlib", "with_authlib", "with_requests_oauth2client", 
 def measure(bench):
     modules = MODULES if bench.quick else MODULES + MORE
     runs = {module: lambda module=module: run(bench, module) for module in modules}
-    samples = bench.named(measuring.in_turns(runs, 1 if bench.quick else 3, warm_up=0))
+    samples = bench.named(measuring.in_turns(runs, 1 if bench.quick else 2, warm_up=0))
     what = f"{PROCESSES} processes with {CALLS} calls each, token revoked"
     for number, name in enumerate(("token requests", "failed calls")):
         found = {contender: [run_[number] for run_ in runs_] for contender, runs_ in samples.items()}

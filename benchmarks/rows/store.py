@@ -29,15 +29,16 @@ READS = """if True:
         return timed
 
     slices = {"aritma_session": slice_of(lambda: store.load(key)), "open, read, json.loads": slice_of(least)}
+    gc.freeze()
     print(json.dumps(measuring.in_turns(slices, rounds, warm_up=3)))
 """
 
 
 def measure(bench):
-    rounds, processes = (20, 1) if bench.quick else (50, 5)
+    rounds, processes = (60, 1) if bench.quick else (150, 5)
     samples = {}
     for _ in range(processes):
-        for name, found in children.answer(children.python(READS, rounds, 200, env=bench.environment)).items():
+        for name, found in children.answer(children.python(READS, rounds, 50, env=bench.environment)).items():
             samples.setdefault(name, []).extend(found)
     peer = "open, read, json.loads"
     yield measuring.compared("store", "a warm read of the file cache", "s", samples, peer=peer, target=5)

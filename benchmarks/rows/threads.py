@@ -45,7 +45,7 @@ def measure(bench):
     timed = []
     for count in (1, 32) if bench.quick else (1, 8, 32, 128):
         runs = {module: lambda module=module, count=count: run(bench, module, count) for module in MODULES}
-        samples = bench.named(measuring.in_turns(runs, 1 if bench.quick else 3, warm_up=0))
+        samples = bench.named(measuring.in_turns(runs, 1 if bench.quick else 2, warm_up=0))
         what = f"{count} threads" if count > 1 else "1 thread"
         for number, name in enumerate(("token requests", "failed calls")):
             found = {contender: [results[number] for results in each] for contender, each in samples.items()}
