@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import time
+import traceback
 
 import children
 import contenders
@@ -77,7 +78,7 @@ def main():
     plots.draw(results, options.output)
     print(text)
     missed = [row["measure"] for row in results["rows"] if row["target"] is not None and not row["met"]]
-    return 1 if options.check and missed else 0
+    return 1 if results["failed"] or (options.check and missed) else 0
 
 
 def _options():
@@ -91,15 +92,19 @@ def _options():
 
 
 def _measured(options):
-    found = []
+    found, failed = [], []
     with tempfile.TemporaryDirectory(prefix="aritma-bench-") as home, server.running(home) as sandbox:
         bench = Bench(options.quick, home, sandbox)
         for name in options.only or rows.MODULES:
             began = time.perf_counter()
-            measured = importlib.import_module(f"rows.{name}").measure(bench)
-            found.extend({**dataclasses.asdict(row), "met": row.met} for row in measured)
+            try:
+                for row in importlib.import_module(f"rows.{name}").measure(bench):
+                    found.append({**dataclasses.asdict(row), "met": row.met})
+            except Exception:  # the minutes that the others took are not to be lost
+                traceback.print_exc()
+                failed.append(name)
             print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
-    return {"quick": options.quick, "machine": _machine(), "rows": found, "series": bench.series}
+    return {"quick": options.quick, "failed": failed, "machine": _machine(), "rows": found, "series": bench.series}
 
 
 def _machine():

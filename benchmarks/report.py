@@ -14,6 +14,8 @@ def tables(results):
     about = f"{machine['implementation']} {machine['python']}, {machine['cpus']} CPUs, {machine['system']}; "
     about += ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     how = " A quick run, good for a first look only." if results["quick"] else ""
+    if results["failed"]:
+        how += f" Could not be measured to the end: {', '.join(results['failed'])}."
     return "\n".join(["Ours against the peer, and the target", "", against(results["rows"]), "",
                       "All contenders", "", contenders(results["rows"]), "", about + "." + how, ""])
 
