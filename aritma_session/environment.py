@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from .credentials import without_credentials
 from .values import Value
@@ -125,6 +124,8 @@ class Environment(Value):
 
         :param url: an absolute URL, as it stands in a :class:`requests.PreparedRequest`.
         """
+        from urllib.parse import urlsplit
+
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or _HTTPS_PORT

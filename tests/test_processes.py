@@ -220,7 +220,7 @@ def test_a_warm_process_imports_nothing_that_only_a_token_request_needs(environ,
         with AritmaSession() as session:
             session.get(sys.argv[1]).raise_for_status()
         heavy = ["oauthlib", "requests_oauthlib", "filelock", "redis", "jwt", "cryptography", "rich", "trustme"]
-        heavy += ["aritma_session.token_request", "aritma_session.answers", "aritma_session.redaction"]
+        heavy += ["platformdirs", "aritma_session.token_request", "aritma_session.answers", "aritma_session.redaction"]
         print(json.dumps([name for name in heavy if name in sys.modules]))
     """
     assert results([start(code, echo)]) == [[]]

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 
@@ -78,6 +77,8 @@ class FileStore:
         :raises OSError: when it cannot be written: no space, no permission, a directory that is not this account's
             alone.
         """
+        import tempfile
+
         self._make_directory()
         data = json.dumps({"version": _VERSION, "key": key, **token.to_record()}).encode()
         self._sweep(key)
