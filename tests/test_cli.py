@@ -92,7 +92,7 @@ class TestToken:
             from aritma_session.cli import main
             with contextlib.redirect_stdout(io.StringIO()):
                 main(["token"])
-            heavy = ["requests", "urllib3", "urllib.parse", "http.client", "ssl", "tempfile", "dataclasses", "inspect"]
+            heavy = ["requests", "urllib3", "http.client", "ssl", "tempfile", "dataclasses", "inspect"]
             heavy += ["oauthlib", "filelock", "platformdirs"]
             print(json.dumps([name for name in heavy if name in sys.modules]))
         """
