@@ -176,10 +176,22 @@ def _from_latin_1(text: str) -> str:
     return text.encode("latin-1", "ignore").decode("utf-8", "ignore")
 
 
+def _from_windows_1252(text: str) -> str:
+    return text.encode("cp1252", "ignore").decode("utf-8", "ignore")  # as HTML reads references to 128 and on
+
+
 def _from_latin_1_form(text: str) -> str:
     return unquote_plus(text, "latin-1")
 
 
 #: The ways to read what may have been written in some other way, and how many of them on top of each other.
-_READINGS = (unquote, unquote_plus, html.unescape, _from_json, _from_latin_1, _from_latin_1_form)
+_READINGS = (
+    unquote,
+    unquote_plus,
+    html.unescape,
+    _from_json,
+    _from_latin_1,
+    _from_windows_1252,
+    _from_latin_1_form,
+)
 _DEPTH = 3

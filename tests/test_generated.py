@@ -240,7 +240,7 @@ odd = any_json | st.binary(max_size=9) | st.just(object()) | st.sampled_from([fl
 words = hostile | with_password | st.lists(hostile | with_password, max_size=3) | odd
 choices = {
     "client_id": st.sampled_from(["client", " ", ""]) | hostile | odd,
-    "client_secret": secrets | secrets.map(str.encode) | st.lists(secrets) | odd,
+    "client_secret": secrets | secrets.map(lambda text: text.encode(errors="replace")) | st.lists(secrets) | odd,
     "environment": st.sampled_from(["production", "development", DEVELOPMENT, "https://localhost:8443/acme"])
     | with_password
     | hostile.map("https://{}".format)

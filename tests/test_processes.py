@@ -86,7 +86,7 @@ def test_401_for_ever_costs_two_token_requests(environ, sandbox, echo, start):
     assert sandbox.counts.token_requests == 2
 
 
-#: Call for so many seconds from the sign to go to the last answer; print how the calls were answered and the longest time.
+#: Call for so many seconds from the sign to go to the last answer; print the answers and the longest time of one.
 LASTING = """if True:
     import collections, json, sys, time
     from aritma_session import AritmaSession

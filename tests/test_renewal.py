@@ -163,6 +163,13 @@ class TestWhen:
         assert aged.token().access_token == "t2"
         assert endpoint.count == 2
 
+    def test_a_thread_that_comes_after_the_renewal_begins_none(self, aged, endpoint):
+        old = aged._token
+        assert renewed(aged) == "t2"
+        aged._renew_ahead(old)
+        settle()
+        assert endpoint.count == 2
+
     def test_asks_the_store_for_its_lock_once_and_for_nothing_while_under_way(self, clock, endpoint, make):
         calls = []
 
