@@ -199,7 +199,7 @@ class AritmaAuth(AuthBase):
         request = response.request
         if self._is_stubborn(request, text):
             return response
-        fresh = self._renewed(response, text, stream=kwargs.get("stream", False))
+        fresh = self._renewed(response, text, stream=bool(kwargs.get("stream")))
         if fresh is None:
             return response
         newer = fresh.access_token
@@ -248,7 +248,7 @@ class AritmaAuth(AuthBase):
 
         A newer one would not please it either.
         """
-        entries = (self._stubborn.get(place, ("", 0.0)) for place in _places(request))
+        entries = filter(None, map(self._stubborn.get, _places(request)))
         return any(refused == text and time.monotonic() - at < _HOST_MEMORY for refused, at in entries)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,6 +23,11 @@ def wait_for(condition, seconds=20.0):
     return value
 
 
+def said(caplog):
+    """What stands in the log under this library's name: levels and messages."""
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "aritma_session"]
+
+
 def at_once(count, work):
     """What some work gives in each of so many threads, which begin at the same moment."""
     barrier = threading.Barrier(count)

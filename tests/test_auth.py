@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import pickle
 
 import pytest
 import requests
@@ -11,7 +12,7 @@ import requests
 from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused, TokenEndpointUnavailable
 from aritma_session.sandbox import Counts, Sandbox
 
-from helpers import at_once, sent_authorization
+from helpers import at_once, said, sent_authorization
 
 
 class TestAttaching:
@@ -26,12 +27,33 @@ class TestAttaching:
         assert sent_authorization(sandbox) == [None]
         assert sandbox.counts.token_requests == 0
 
-    def test_another_host_and_why_it_gets_no_token_stand_in_the_log(self, session, sandbox, caplog):
+    @pytest.mark.parametrize("user", ["", "user:word@"])
+    def test_another_host_and_why_it_gets_no_token_stand_in_the_log(self, session, sandbox, caplog, user):
         with caplog.at_level("DEBUG", logger="aritma_session"):
-            session.get(sandbox.other_host.replace("//", "//user:word@"))
+            session.get(sandbox.other_host.replace("//", f"//{user}"))
         host = sandbox.other_host.removeprefix("https://")
-        said = [record.getMessage() for record in caplog.records if record.name == "aritma_session"]
-        assert said == [f"no token for a request to {host}: it is no API host of {sandbox.issuer}"]
+        line = f"no token for a request to {host}: it is no API host of {sandbox.issuer}"
+        assert said(caplog) == [("DEBUG", line)]
+
+    def test_the_header_is_written_as_everybody_writes_it(self, session, echo):
+        assert "Authorization" in list(session.prepare_request(requests.Request("GET", echo)).headers)
+
+    def test_a_request_that_was_pickled_has_its_token_and_no_way_back(self, session, echo):
+        prepared = session.prepare_request(requests.Request("GET", echo))
+        with requests.Session() as plain:
+            plain.verify = session.verify
+            assert plain.send(pickle.loads(pickle.dumps(prepared))).ok
+
+    def test_a_request_that_is_authorised_twice_is_answered_once(self, session, echo):
+        mine = [].append
+        prepared = session.prepare_request(requests.Request("GET", echo, hooks={"response": mine}))
+        session.auth(prepared)
+        assert len(prepared.hooks["response"]) == 2
+        assert prepared.hooks["response"][1] == mine
+
+    def test_repr_says_who_and_where(self, session, sandbox):
+        assert repr(session.auth) == f"<AritmaAuth for {sandbox.client_id!r} at {sandbox.issuer}>"
+        assert repr(AritmaAuth.__new__(AritmaAuth)) == "<AritmaAuth>"
 
     def test_api_hosts_adds_hosts(self, environ, sandbox):
         with AritmaSession(api_hosts=sandbox.other_host.removeprefix("https://")) as session:

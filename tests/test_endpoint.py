@@ -22,6 +22,8 @@ from aritma_session.grants import ClientCredentials
 from aritma_session.sandbox import Answer
 from aritma_session.tokens import Token
 
+from helpers import said
+
 TRANSIENT = [408, 425, 429, 500, 502, 503, 504]
 LASTING = [400, 401, 403, 404, 405, 409, 410, 413, 415, 418, 422, 501, 505, 599]
 
@@ -235,8 +237,11 @@ class TestBackOff:
         "stated",
         ["soon", "-5", "1.5", "1e3", "inf", "nan", "0x10", "1 2", "٣", "Fri, 31 Dec 99999 23:59:59 GMT", "Mon, 99 Foo"],
     )
-    def test_does_not_mind_nonsense(self, fetch, pauses, stated):
-        assert isinstance(fetch(Answer(503, headers={"Retry-After": stated.encode().decode("latin-1")})), Token)
+    def test_does_not_mind_nonsense(self, fetch, pauses, stated, caplog):
+        caplog.set_level("DEBUG", logger="aritma_session")
+        stated = stated.encode().decode("latin-1")
+        assert isinstance(fetch(Answer(503, headers={"Retry-After": stated})), Token)
+        assert said(caplog)[0] == ("DEBUG", f"a Retry-After header that says nothing: {stated!r}")
         [pause] = pauses
         assert 0 <= pause <= LONGEST_RETRY_AFTER
 

@@ -473,9 +473,7 @@ class TestADirectory:
         home = pwd.getpwuid(os.geteuid()).pw_dir
         assert said.stdout == f"{FileStore(os.path.join(home, '.cache', 'aritma-session'))}\n"
 
-    def test_below_a_current_directory_that_is_gone_costs_a_warning_and_no_call(
-        self, warm, ask, monkeypatch, tmp_path
-    ):
+    def test_below_a_current_directory_that_is_gone_costs_a_warning_and_no_call(self, warm, ask, monkeypatch, tmp_path):
         monkeypatch.setenv("ARITMA_CACHE", "./tokens")
         monkeypatch.chdir(tmp_path)
 

@@ -16,7 +16,7 @@ from aritma_session import AritmaSession, TokenError
 from aritma_session import auth as auth_module
 from aritma_session.sandbox import Answer, Counts
 
-from helpers import at_once, sent_authorization
+from helpers import at_once, said, sent_authorization
 
 HEAD_401 = b"HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\n"
 ENDLESS = Answer.raw(HEAD_401 + b"\r\n", flood=b"no " * 1000, status=401)
@@ -97,7 +97,8 @@ class TestReplay:
     def test_what_cannot_be_sent_again_gets_its_401_even_where_there_is_no_token(self, revoked, sandbox, echo, caplog):
         sandbox.answer_token_requests(Answer.error(400, "invalid_request"))
         assert revoked.post(echo, data=iter([b"a"])).status_code == 401
-        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        (warning,) = [message for level, message in said(caplog) if level == "WARNING"]
+        assert warning.startswith("the next request needs a new token, and none could be had: Aritma ID at https://")
         assert "invalid_request" in warning
 
     def test_a_file_that_was_closed_meanwhile_is_not_sent_again(self, revoked, echo, tmp_path):
@@ -267,6 +268,26 @@ class TestReplay:
             assert session.get(f"{sandbox.api_url}/status/401", params={"number": number}).status_code == 401
             assert session.get(echo).status_code == 200
         assert sandbox.counts.token_requests == 2
+
+    def test_each_of_several_that_refuse_is_remembered(self, session, sandbox, echo):
+        for path in ("status/401?as=query", "status/404"):
+            sandbox.answer_calls(*[Answer.raw(HEAD_401 + b"Content-Length: 0\r\n\r\n", status=401)] * 2)
+            assert session.get(f"{sandbox.api_url}/{path}").status_code == 401
+            assert session.get(echo).status_code == 200
+        host = sandbox.issuer.removeprefix("https://")
+        assert set(session.auth._stubborn) == {f"{host}/api/v3/status/401", f"{host}/api/v3/status/404"}
+
+    @pytest.mark.parametrize(
+        ("status", "accepted"), [(204, True), (403, True), (300, False), (404, False), (503, False)]
+    )
+    def test_an_answer_of_the_api_itself_ends_the_probation(self, revoked, sandbox, echo, status, accepted):
+        sandbox.answer_calls(
+            Answer.raw(HEAD_401 + b"Content-Length: 0\r\n\r\n", status=401), Answer(503), Answer(status)
+        )
+        assert revoked.get(echo).status_code == 503
+        assert revoked.auth._source.probing
+        assert revoked.get(echo).status_code == status
+        assert revoked.auth._source.probing is not accepted
 
     def test_what_refused_is_not_remembered_for_ever(self, session, sandbox, echo, monkeypatch):
         monkeypatch.setattr(auth_module, "_HOST_MEMORY", 0.0)

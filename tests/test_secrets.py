@@ -290,9 +290,7 @@ class TestDisk:
                 session.verify = sandbox.ca_bundle
                 session.auth._source.token()
             files = {file.relative_to(folder): file for file in folder.rglob("*")}
-            written.append(
-                {str(name): (file.read_bytes() if file.is_file() else None) for name, file in files.items()}
-            )
+            written.append({str(name): (file.read_bytes() if file.is_file() else None) for name, file in files.items()})
         assert written[0] == written[1]
         assert any(b"a.b.c" in data for data in written[0].values() if data)
 

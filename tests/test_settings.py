@@ -547,6 +547,12 @@ def test_an_api_host_is_kept_once_however_it_is_written():
     assert place.api_hosts == ("own.example:443", "a.example:443")
 
 
+def test_what_comes_one_by_one_may_come_only_once():
+    settings = resolve(api_hosts=iter(["a.example", "*.b.example:8443"]), scope=iter(["api", "api", "reconcile"]))
+    assert settings.environment.api_hosts == ("a.example:443", "*.b.example:8443")
+    assert settings.scope == ("api", "reconcile")
+
+
 @pytest.mark.parametrize(
     "api_hosts",
     [
@@ -557,7 +563,7 @@ def test_an_api_host_is_kept_once_however_it_is_written():
         ",a.example,,*.b.example:8443,a.example",
         ["a.example", "*.b.example:8443"],
         ("a.example", "", "*.b.example:8443"),
-        iter(["a.example", "*.b.example:8443"]),
+        dict.fromkeys(["a.example", "*.b.example:8443"]).keys(),
     ],
 )
 def test_api_hosts_are_separated_by_commas_or_white_space_or_come_one_by_one(api_hosts, variables):
@@ -579,7 +585,7 @@ def test_api_hosts_are_separated_by_commas_or_white_space_or_come_one_by_one(api
         (" api\tservices.banking\n", ("api", "services.banking")),
         (["api", "services.banking"], ("api", "services.banking")),
         (("api services.banking", "reconcile api"), ("api", "services.banking", "reconcile")),
-        (iter(["api", "api", "reconcile"]), ("api", "reconcile")),
+        (dict.fromkeys(["api", "reconcile"]).keys(), ("api", "reconcile")),
         ("api reconcile api", ("api", "reconcile")),
         ("a,b", ("a,b",)),
         ("https://scope.example/x:y!", ("https://scope.example/x:y!",)),

@@ -25,7 +25,7 @@ from aritma_session import (
 from aritma_session import source as source_module
 from aritma_session.source import TokenSource
 
-from helpers import at_once, in_child, wait_for
+from helpers import at_once, in_child, said, wait_for
 
 KEY = "0123456789abcdef"
 
@@ -585,6 +585,37 @@ class Broken(MemoryStore):
             broken()
 
 
+class TestTheLog:
+    def test_says_what_happens_to_the_token_in_one_line_each(self, make, store, clock, caplog):
+        first, second = make(), make()
+        caplog.set_level(logging.DEBUG)
+        first.token()
+        second.token()
+        first.token(rejected="t1")
+        first.token(rejected="t1")
+        first.accept("t2")
+        assert not first.probing
+        second.token(rejected="t1")
+        assert said(caplog) == [
+            ("INFO", "fetched a token that lives 3600 s"),
+            ("INFO", "took over a token from the cache"),
+            ("INFO", "a server refused the token"),
+            ("INFO", "fetched a token that lives 3600 s"),
+            ("INFO", "a server refused the token"),
+            ("INFO", "took over a token from the cache"),
+        ]
+
+    def test_says_that_others_are_waited_for_and_for_how_long(self, make, store, caplog):
+        caplog.set_level(logging.DEBUG)
+        with store.lock(KEY):
+            make(lock_timeout=0.1).token()
+        assert said(caplog) == [
+            ("INFO", "another process is fetching a token: waiting for it"),
+            ("WARNING", "another process has been fetching a token for 0.1 s: not waiting longer"),
+            ("INFO", "fetched a token that lives 3600 s"),
+        ]
+
+
 class TestDegradation:
     @pytest.mark.parametrize("names", [["load"], ["save"], ["lock"], ["unlock"], ["load", "save", "lock"]])
     def test_a_broken_store_breaks_no_request_and_is_told_once(self, make, fetch, clock, caplog, names):
@@ -595,9 +626,9 @@ class TestDegradation:
             source.accept("t2")
             clock.now += 3600
             assert source.token().access_token == "t3"
-        (warning,) = [record.getMessage() for record in caplog.records]
-        assert "Broken" in warning
-        assert "no space" in warning
+        what = {"load": "read", "save": "written", "lock": "locked", "unlock": "unlocked"}[names[0]]
+        advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
+        assert said(caplog) == [("WARNING", f"Broken could not be {what}: OSError: no space: {advice}")]
 
     def test_says_it_once_for_as_long_as_it_lasts(self, make, clock, caplog):
         store = Broken("save", "lock", "load")

@@ -22,7 +22,7 @@ from aritma_session import FileStore, MemoryStore, Token, TokenStore
 from aritma_session.stores import file as file_module
 from aritma_session.stores import open_store
 
-from helpers import in_child, results, wait_for
+from helpers import in_child, results, said, wait_for
 
 KEY = "0123456789abcdef"
 TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True)
@@ -131,6 +131,7 @@ class TestEveryStore:
     def test_shows_no_token(self, store):
         store.save(KEY, TOKEN)
         assert TOKEN.access_token not in repr(store)
+        assert repr(store).startswith(f"{type(store).__name__}(")
 
 
 def test_a_deep_copy_of_a_memory_store_is_shared():
@@ -633,13 +634,18 @@ class TestOpening:
         monkeypatch.setattr("aritma_session.stores._LINUX", linux)
         with caplog.at_level(logging.WARNING):
             assert isinstance(open_store("file"), MemoryStore)
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "ARITMA_CACHE" in caplog.text
+        assert said(caplog) == [unshared("this account has no home directory")]
+
+    def test_an_account_without_a_home_directory_where_platformdirs_raises(self, monkeypatch, caplog):
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda: fail(error=RuntimeError))
+        monkeypatch.setattr("aritma_session.stores._LINUX", False)
+        assert isinstance(open_store("file"), MemoryStore)
+        assert said(caplog) == [unshared("this account has no home directory")]
 
     def test_the_home_of_an_account_that_is_unknown(self, monkeypatch, caplog, tmp_path):
         monkeypatch.chdir(tmp_path)
         assert isinstance(open_store("~no-such-account/tokens"), MemoryStore)
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert said(caplog) == [unshared("this account has no such home directory")]
         assert open_store("./~tokens") == FileStore(tmp_path / "~tokens" / "aritma-session")
 
     @posix
@@ -648,7 +654,12 @@ class TestOpening:
         monkeypatch.chdir(tmp_path / "gone")
         (tmp_path / "gone").rmdir()
         assert isinstance(open_store("./tokens"), MemoryStore)
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert said(caplog) == [unshared("the current directory is gone")]
+
+
+def unshared(reason):
+    advice = "no token is shared with other processes (set cache or ARITMA_CACHE to a directory)"
+    return "WARNING", f"{reason}: {advice}"
 
 
 def fail(*arguments, error=OSError):

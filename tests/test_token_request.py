@@ -526,9 +526,7 @@ class TestBounds:
         finally:
             tracemalloc.stop()
 
-    @pytest.mark.parametrize(
-        "body", [gzip.compress(gzip.compress(b" " * 10 * 2**20)), b"no gzip"], ids=["good", "bad"]
-    )
+    @pytest.mark.parametrize("body", [gzip.compress(gzip.compress(b" " * 10 * 2**20)), b"no gzip"], ids=["good", "bad"])
     @pytest.mark.parametrize("coding", ["gzip, gzip", "br", "zstd", "none\xe9"])
     def test_an_encoding_that_was_not_asked_for_is_not_undone(self, fetch, failure, body, coding):
         """How much would come out of it, nobody could bound."""

@@ -146,8 +146,8 @@ def _user_store() -> TokenStore:
 def _user_cache() -> str:
     if _LINUX:
         # The XDG Base Directory Specification, of which this is all; platformdirs takes a fortieth of requests' time.
-        stated = os.environ.get("XDG_CACHE_HOME", "")
-        return stated if os.path.isabs(stated) else os.path.expanduser("~/.cache")
+        stated = os.environ.get("XDG_CACHE_HOME")
+        return stated if stated and os.path.isabs(stated) else os.path.expanduser("~/.cache")
     with unforked():
         import platformdirs
     return platformdirs.user_cache_dir()
