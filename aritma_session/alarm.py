@@ -66,7 +66,8 @@ class Alarm:
                 if self.rings():
                     _break_off(self._whose, self._code)
                 # Again and again: the adapter may have its own way to try again, over another connection.
-                self._changed.wait(_SNOOZE if self.late else self._until - time.monotonic())
+                left = _SNOOZE if self.late else self._until - time.monotonic()
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
 
 def _break_off(thread: int, code: types.CodeType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -43,4 +44,5 @@ def start(work: Callable[[], None]) -> bool:
 def _wait() -> None:
     deadline = time.monotonic() + LAST_MOMENT
     for thread in list(_threads):
-        thread.join(max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(RuntimeError):  # it has not begun, and in a fork it never will
+            thread.join(max(0.0, deadline - time.monotonic()))

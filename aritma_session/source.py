@@ -84,7 +84,7 @@ class TokenSource:
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
         self._untold: str | None = None  # the token whose acceptance the store has not been told of yet
         self._failures = Failures((self._store.identity, asker))
-        self._jitter = random.uniform(0, _JITTER)
+        self._done_at = -math.inf  # monotonic seconds: when the last token request of this object's succeeded
         # By process: a lock that was held at a fork stays held in the child.
         self._locks: dict[int, threading.Lock] = {}
 
@@ -142,7 +142,13 @@ class TokenSource:
         return self._current[0]
 
     def _keep(self, token: Token) -> None:
-        self._current = token, min(token.stale_at, token.renewal_at(self._clock(), self._jitter))
+        self._current = token, min(token.stale_at, self._renewal_at(token))
+
+    def _renewal_at(self, token: Token) -> float:
+        """Give the time from which on a token is to be renewed ahead: the same for all who share it."""
+        # Seeded, so that it is neither the least of what many processes draw nor the same for all hosts.
+        jitter = random.Random(token.access_token).uniform(0, _JITTER)
+        return token.renewal_at(self._clock(), jitter)
 
     def _good(self, token: Token | None) -> Token | None:
         """Give the token back if it is present, fresh, and not a refused one: the predicate that rules everything."""
@@ -159,6 +165,8 @@ class TokenSource:
                 return None if rejected is not None else token
             if failure := self._failures.concerning(began):
                 raise failure
+            if began <= self._done_at and (token := self._token) and token.access_token not in self._refused:
+                return token  # it came while this caller waited, and lives too short for any to be fresher
             return self._fetch_or_wait(rejected, deadline=began + self._lock_timeout)
 
     def _look(self) -> Token | None:
@@ -205,6 +213,7 @@ class TokenSource:
         for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
             self._refused.pop(text, None)
         self._failures.forget()
+        self._done_at = time.monotonic()
         self._keep(token)
         self._store.save(token)
         return token
@@ -212,34 +221,39 @@ class TokenSource:
     def _renew_ahead(self, token: Token) -> None:
         """Begin to renew an ageing token in the background, where nobody has, while everybody goes on with it."""
         now, lock = self._clock(), self._lock
-        if not token.fresh(now) or now < token.renewal_at(now, self._jitter) or not lock.acquire(timeout=0):
+        if not token.fresh(now) or now < self._renewal_at(token) or not lock.acquire(timeout=0):
             return
+        held = [lock]  # whoever takes it out lets go: an interrupt may fall between a thread's start and our knowing it
         begun = False
         try:
             if token is self._token:  # and no other thread was faster
                 self._keep(token.tried(now))
-                begun = background.start(functools.partial(self._renew_behind, token, lock, self._lender()))
+                begun = background.start(functools.partial(self._renew_behind, held, self._lender()))
         finally:
             if not begun:
-                lock.release()
+                _let_go(held)
 
-    def _renew_behind(self, token: Token, lock: threading.Lock, _: object) -> None:
+    def _renew_behind(self, held: list[threading.Lock], _: object) -> None:
         """Renew an ageing token, unless another process has, is about to, or has tried a moment ago."""
         try:
-            with self._store.lock() as held:
-                if not held:
-                    return
-                stored, now = self._good(self._store.load()), self._clock()
-                if stored is not None and now < stored.renewal_at(now):
-                    self._keep(stored)
-                    return
-                # Before the token request, so that one which is cut off is not made again by the next process.
-                self._store.save((stored or token).tried(now))
-                self._renew(None)
+            with self._store.lock() as alone:
+                if alone and self._failures.concerning(time.monotonic()) is None:
+                    self._renew_alone()
         except Exception as error:  # it is tried again, or the token expires and a caller meets the same
             _log.info("the token could not be renewed ahead: %s", type(error).__name__)
         finally:
-            lock.release()
+            _let_go(held)
+
+    def _renew_alone(self) -> None:
+        stored, now = self._good(self._store.load()), self._clock()
+        if stored is not None and now < self._renewal_at(stored):
+            self._keep(stored)
+            return
+        # The mark comes before the token request, so that one which is cut off is not made again by the next process.
+        # Where it cannot be left, each would make its own. Where there is no token, none is put back: a person may have
+        # taken it away.
+        if stored is None or self._store.save(stored.tried(now)):
+            self._renew(None)
 
     @property
     def _lock(self) -> threading.Lock:
@@ -260,3 +274,9 @@ class TokenSource:
         finally:
             if held:
                 lock.release()
+
+
+def _let_go(held: list[threading.Lock]) -> None:
+    """Release what is in the list; each use of the list is one operation, so that it happens once."""
+    with contextlib.suppress(IndexError):
+        held.pop().release()

@@ -20,8 +20,8 @@ from aritma_session import (
     TokenEndpointUnavailable,
     TokenError,
     background,
+    failures,
 )
-from aritma_session import source as source_module
 from aritma_session.sandbox import Answer
 from aritma_session.source import TokenSource
 
@@ -136,13 +136,17 @@ class TestWhen:
         assert another.token().access_token == "t2"
         assert endpoint.count == 2
 
-    @pytest.mark.parametrize(("share", "text"), [(0.819, "t1"), (0.821, "t2")])
-    def test_each_process_begins_a_little_later_than_it_might(self, make, clock, monkeypatch, share, text):
-        monkeypatch.setattr(source_module.random, "uniform", lambda low, high: high)
-        source = make()
-        source.token()
-        clock.now += 3600 * share
-        assert renewed(source) == text
+    def test_all_who_share_a_token_begin_at_one_moment_and_each_token_has_its_own(self, make, clock):
+        def begins(text):
+            source = make()
+            source._keep(Token(text, clock(), clock() + 3600))
+            return source._current[1] - clock()
+
+        moments = [begins(text) for text in ("t1", "t2", "t3")]
+        assert moments == [begins(text) for text in ("t1", "t2", "t3")]
+        assert len(set(moments)) == 3
+        assert all(2880 <= moment <= 2952 for moment in moments)
+        assert max(moments) > 2880 + 18  # all of the fiftieth is used, and not a part of it alone
 
     def test_a_token_that_was_just_fetched_is_not_renewed_however_short_it_lives(self, make, clock):
         fetched = []
@@ -270,7 +274,49 @@ class TestFailures:
         assert said(caplog)[-1] == ("INFO", f"the token could not be renewed ahead: {type(error).__name__}")
         assert {level for level, _ in said(caplog)} == {"INFO"}
         clock.now += 2
+        failures._refusals.clear()  # by another clock, half a minute has not passed
         assert renewed(aged) == "t3"
+
+    def test_a_refusal_of_the_client_is_not_asked_for_again(self, make, endpoint, clock):
+        sources = [make(asker="client") for _ in range(10)]
+        sources[0].token()
+        clock.now += AGED
+        endpoint.errors = [CredentialsRefused("no")] * 10
+        for _ in range(2):
+            assert [renewed(source) for source in sources] == ["t1"] * 10
+            clock.now += 181
+        assert endpoint.count == 2
+
+    def test_a_store_that_cannot_keep_the_mark_is_no_reason_for_many_tries(self, make, endpoint, clock, monkeypatch):
+        make().token()
+        clock.now += AGED
+        with monkeypatch.context() as patched:
+            patched.setattr(FileStore, "save", lambda *arguments: no_store())
+            assert [renewed(make()) for _ in range(5)] == ["t1"] * 5
+        assert endpoint.count == 1
+        assert renewed(make()) == "t2"
+
+    def test_a_token_that_a_person_took_away_is_not_put_back(self, aged, make, store, endpoint):
+        os.unlink(store._path(KEY))
+        endpoint.errors = [TokenEndpointUnavailable("no answer")]
+        assert renewed(aged) == "t1"
+        assert store.load(KEY) is None
+        assert make().token().access_token == "t3"
+
+    def test_an_interrupt_as_the_thread_begins_lets_go_of_nothing_twice(self, aged, endpoint, monkeypatch, clock):
+        start = threading.Thread.start
+
+        def interrupted(thread):
+            start(thread)
+            settle()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                aged.token()
+        assert aged.token().access_token == "t2"
+        assert not aged._lock.locked()
 
     def test_a_failure_reaches_those_who_need_a_token_and_waited_for_it(self, aged, endpoint, clock):
         endpoint.shut()

@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -583,6 +584,37 @@ class Broken(MemoryStore):
             yield held
         if "unlock" in self.names:
             broken()
+
+
+class TestShortLives:
+    def test_one_token_that_lives_for_no_time_serves_all_who_waited_for_it(self, make, clock):
+        asked, door = threading.Event(), threading.Event()
+        count = []
+
+        def fetch():
+            count.append(1)
+            asked.set()
+            assert door.wait(20)
+            return Token(f"t{len(count)}", clock(), clock())
+
+        source, got = make(fetch=fetch), []
+        threads = [threading.Thread(target=lambda: got.append(source.token().access_token)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        assert asked.wait(20)
+        wait_for(lambda: len([frame for frame in sys._current_frames().values() if waits(frame)]) == 8)
+        door.set()
+        for thread in threads:
+            thread.join(20)
+        assert got == ["t1"] * 8
+        assert source.token().access_token == "t2"
+
+
+def waits(frame):
+    """Whether a thread is amid a search for a token."""
+    while frame is not None and frame.f_code is not TokenSource._find.__code__:
+        frame = frame.f_back
+    return frame is not None and "began" in frame.f_locals
 
 
 class TestTheLog:

@@ -322,7 +322,7 @@ class TestFiles:
         files.save(KEY, OTHER)
         assert files.load(KEY) == OTHER
 
-    @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], {}])
+    @pytest.mark.parametrize("version", [None, 0, 2, "1", [1], {}, True, 1.0])
     def test_a_record_of_another_version_is_a_miss(self, files, version):
         files.save(KEY, TOKEN)
         with open(os.path.join(files.directory, f"{KEY}.json"), "w") as file:

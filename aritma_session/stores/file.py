@@ -65,7 +65,8 @@ class FileStore:
             return None
         try:
             record = json.loads(data)
-            if record.pop("version") != _VERSION or record.pop("key") != key:
+            version = record.pop("version")
+            if type(version) is not int or version != _VERSION or record.pop("key") != key:  # True is 1
                 return None
             return Token.from_record(record)
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
@@ -118,10 +119,12 @@ class FileStore:
 
     def _make_directory(self) -> None:
         try:
-            _check_directory(self.directory)
+            mode = _check_directory(self.directory)
         except FileNotFoundError:
             _make_private(self.directory)
-            _check_directory(self.directory)
+            mode = _check_directory(self.directory)
+        if _POSIX and not mode & 0o700:  # a process was killed while it made it under a umask that takes all
+            os.chmod(self.directory, 0o700)
 
     def _sweep(self, key: str) -> None:
         """Remove what processes left that died while they wrote."""
@@ -133,7 +136,11 @@ class FileStore:
                             os.unlink(entry.path)
 
 
-def _check_directory(directory: str) -> None:
+def _check_directory(directory: str) -> int:
+    """Give the mode of a directory that is this account's alone.
+
+    :raises OSError: when it is none.
+    """
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(f"{directory} is not a directory")
@@ -141,6 +148,7 @@ def _check_directory(directory: str) -> None:
         raise PermissionError(f"{directory} belongs to another account: choose another directory")
     if _POSIX and status.st_mode & 0o077:
         raise PermissionError(f"{directory} is open to other accounts: make it yours alone (chmod 700), or remove it")
+    return status.st_mode
 
 
 def _make_private(directory: str) -> None:

@@ -46,14 +46,15 @@ class ForgivingStore:
         self._troubles.discard("read")
         return token
 
-    def save(self, token: Token) -> None:
-        """Keep the token, if the store can."""
+    def save(self, token: Token) -> bool:
+        """Keep the token, and tell whether the store could."""
         try:
             self._store.save(self._key, token)
         except Exception as error:
             self._degrade("written", error)
-        else:
-            self._troubles.discard("written")
+            return False
+        self._troubles.discard("written")
+        return True
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:

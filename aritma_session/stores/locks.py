@@ -51,14 +51,15 @@ def _by_kernel(path: str) -> Iterator[bool]:
     finally:
         # In a child that was forked meanwhile it is closed already, and its number may be another file's.
         if descriptor is not None and process == os.getpid():
-            _held.discard(descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # to close it would not do while any copy of it is open
-            os.close(descriptor)
+            with unforked():
+                _held.discard(descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # to close it would not do while any copy of it is open
+                os.close(descriptor)
 
 
 def _locked(path: str) -> int | None:
     """Open a file and lock it; ``None`` where another holder has."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     try:
         _check(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,12 +72,28 @@ def _locked(path: str) -> int | None:
     return descriptor
 
 
+def _opened(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except PermissionError:
+        if not _is_ours(os.lstat(path)):
+            raise
+        # As in `_check`, by a process that was killed before it came to that; nobody else can write in this directory.
+        os.chmod(path, 0o600)
+        return os.open(path, flags, 0o600)
+
+
 def _check(descriptor: int, path: str) -> None:
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        raise OSError(f"{path} is not a regular file")
-    if stat.S_IMODE(mode) != 0o600:  # a umask may have taken the owner's own bits
+    status = os.fstat(descriptor)
+    if not _is_ours(status):
+        raise OSError(f"{path} is not a regular file of this account's")
+    if stat.S_IMODE(status.st_mode) != 0o600:  # a umask may have taken the owner's own bits
         os.fchmod(descriptor, 0o600)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _leave_to_the_parent() -> None:
