@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -186,3 +188,61 @@ class TestKernel:
     @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
     def test_a_childs_child_is_forked_as_well(self, path):
         assert in_child(lambda: in_child(lambda: taken(path))) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no fork here")
+class TestAfterAKill:
+    @pytest.fixture
+    def refusing(self, monkeypatch, path):
+        """An account that may not open what it has no bits for, as only root may."""
+        real = os.open
+
+        def checked(name, *arguments, **options):
+            if name == path and os.path.exists(path) and not stat.S_IMODE(os.stat(path).st_mode) & 0o200:
+                raise PermissionError(13, "Permission denied", name)
+            return real(name, *arguments, **options)
+
+        monkeypatch.setattr(locks.os, "open", checked)
+
+    def test_a_file_whose_maker_did_not_come_to_its_mode_is_repaired(self, path, refusing):
+        os.close(os.open(path, os.O_CREAT, 0o000))
+        assert taken(path)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+    def test_what_is_not_this_accounts_is_left_alone(self, path, refusing, monkeypatch):
+        os.close(os.open(path, os.O_CREAT, 0o000))
+        monkeypatch.setattr(locks.os, "geteuid", lambda: 4711)
+        with pytest.raises(PermissionError):
+            taken(path)
+        os.chmod(path, 0o644)
+        with pytest.raises(OSError, match="not a regular file of this account"):
+            taken(path)
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
+
+    @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+    def test_a_fork_waits_until_a_holder_has_let_go(self, path, monkeypatch):
+        """Else the child would keep a descriptor that nobody closes, and the lock with it if the parent is killed."""
+        amid, goes_on = threading.Event(), threading.Event()
+        real = locks.fcntl.flock
+
+        def slow(descriptor, operation):
+            if operation == locks.fcntl.LOCK_UN:
+                amid.set()
+                goes_on.wait(20)
+            return real(descriptor, operation)
+
+        monkeypatch.setattr(locks.fcntl, "flock", slow)
+        holder = threading.Thread(target=taken, args=(path,))
+        holder.start()
+        assert amid.wait(20)
+        threading.Timer(0.2, goes_on.set).start()
+        assert in_child(lambda: open_files().count(path)) == 0
+        holder.join(20)
+
+
+def open_files():
+    found = []
+    for number in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            found.append(os.readlink(f"/dev/fd/{number}"))
+    return found

@@ -513,6 +513,12 @@ class TestFiles:
             os.umask(before)
         assert {stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("a", "a/b", "a/b/c")} == {0o700}
 
+    @posix
+    def test_a_directory_whose_maker_was_killed_too_soon_is_repaired(self, files):
+        os.mkdir(files.directory, 0o000)  # as a umask that takes all leaves it
+        files.save(KEY, TOKEN)
+        assert stat.S_IMODE(os.stat(files.directory).st_mode) == 0o700
+
     def test_stays_where_it_was_made(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         store = FileStore("cache")
