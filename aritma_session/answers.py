@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from .exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
+from .redaction import copy_response
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ _ADVICE = {
 
 _CHECK_PLACE = "check environment and tenant (ARITMA_ENVIRONMENT, ARITMA_TENANT)"
 
+#: What an answer that grants a token may call it, in whatever writing: none is quoted that may hold one.
+_GRANTING = re.compile(r"(?:access|refresh|id)\W*(?:_|%5f|\\u005f|&#\w+;)?\W*token|bearer\W", re.IGNORECASE)
+_WITHHELD = b"*** (withheld: it may hold a token)"
+
 _EXPLANATIONS = ("error", "error_description", "error_uri")
 
 
@@ -46,7 +52,7 @@ def read_answer(response: requests.Response, started: float, redactor: Redactor)
     status, answer = response.status_code, _json_object(response)
     if status == requests.codes.ok and answer is not None and answer.get("error") is None:
         try:
-            return _token(answer, started)
+            return _token(answer, started, redactor)
         except ValueError as error:
             what = f"gave a token that cannot be used: {error}"
             return _error(TokenError, what, _CHECK_PLACE, response, redactor)
@@ -56,12 +62,15 @@ def read_answer(response: requests.Response, started: float, redactor: Redactor)
     return _error(kind, what, advice, response, redactor)
 
 
-def _token(answer: dict[str, Any], started: float) -> Token:
+def _token(answer: dict[str, Any], started: float, redactor: Redactor) -> Token:
     """Make the token; refuse one that could not be sent as ``Authorization: Bearer``."""
     kind = answer.get("token_type", "Bearer")  # required (RFC 6749, section 5.1), and left out by some servers
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise ValueError("its type is not Bearer")
-    return Token.from_answer(answer, started)
+    token = Token.from_answer(answer, started)
+    if redactor.repeats(token.access_token):  # it would be sent to the API, and be written to disk
+        raise ValueError("it repeats the secret")
+    return token.replace(scope=None) if redactor.repeats(token.scope or "") else token
 
 
 def _refusal(answer: dict[str, Any], response: requests.Response, redactor: Redactor) -> TokenError:
@@ -106,6 +115,8 @@ def _error(
     snippet: bool = True,
 ) -> TokenError:
     copy = redactor.response(response)
+    if copy.ok and _GRANTING.search(copy.text):
+        copy = copy_response(copy, _WITHHELD)
     shown = redactor.line(copy.text) if snippet else ""
     told = f", saying {shown!r}" if shown else ""
     return kind(f"Aritma ID at {copy.url} {what} (HTTP {copy.status_code}{told}): {advice}", response=copy)

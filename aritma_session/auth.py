@@ -15,6 +15,7 @@ import requests
 from requests import sessions
 from requests.auth import AuthBase
 
+from .credentials import Secret
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .replay import drain, replay, replayable
@@ -65,7 +66,7 @@ class AritmaAuth(AuthBase):
     def __init__(
         self,
         client_id: str | None = None,
-        client_secret: str | None = None,
+        client_secret: str | Secret | None = None,
         *,
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
@@ -74,9 +75,11 @@ class AritmaAuth(AuthBase):
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
     ) -> None:
+        secret = client_secret if isinstance(client_secret, Secret) else Secret.given(client_secret)
+        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
         settings = Settings.resolve(
             client_id,
-            client_secret,
+            secret,
             environment=environment,
             scope=scope,
             tenant=tenant,
@@ -141,7 +144,11 @@ class AritmaAuth(AuthBase):
 
     def prepared(self, request: requests.PreparedRequest) -> bool:
         """Tell whether a request's credentials are this object's choice, and not its sender's own."""
-        return request in self._passed or self._sent_token(request) is not None
+        return request in self._passed or self.carried(request)
+
+    def carried(self, request: requests.PreparedRequest) -> bool:
+        """Tell whether a request carries a token of this object's."""
+        return self._sent_token(request) is not None
 
     def _attach(self, request: requests.PreparedRequest, text: str) -> None:
         request.headers["Authorization"] = _SCHEME + text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from .values import Value
@@ -23,10 +24,18 @@ class Secret(Value):
     value: str | None
     path: str | None
 
-    _hidden = frozenset({"value"})
+    _hidden = frozenset({"value", "path"})  # somebody may have put the secret where its file's path belongs
 
     def __init__(self, value: str | None = None, path: str | None = None) -> None:
         self._set(value=value, path=path)
+
+    @classmethod
+    def given(cls, argument: object) -> Secret | None:
+        """Hide what a caller has passed, before anything can be raised in whose frames it would stand.
+
+        :param argument: what was passed, of whatever type; ``None`` where nothing was.
+        """
+        return None if argument is None else cls(argument)  # type: ignore[arg-type]  # settings look at the type
 
     def reveal(self) -> str:
         """Give the secret.
@@ -60,6 +69,11 @@ def _read(path: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read()
+    except FileNotFoundError:
+        # It may be the secret itself, in the wrong variable: no more of it is shown than what is there.
+        above = os.path.dirname(path)
+        where = above if os.path.isdir(above) else "a directory that is not there"
+        raise ValueError(f"the file cannot be read: there is none of that name in {where}") from None
     except OSError as error:
         raise ValueError(f"the file {path} cannot be read: {error.strerror}") from None
     # Not a strict decoding, whose error would carry the bytes along.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from .credentials import Secret
@@ -29,8 +30,11 @@ class Grant(Protocol):
         :raises ValueError: when a credential cannot be read any more.
         """
 
-    def secrets(self) -> tuple[str, ...]:
-        """Give the texts that must not come back in an error message."""
+    def secrets(self, parameters: Mapping[str, str]) -> tuple[str, ...]:
+        """Give the texts that must not come back in an error message.
+
+        :param parameters: what :meth:`parameters` gave; a file that was replaced since holds another secret.
+        """
 
 
 class ClientCredentials(Value):
@@ -63,5 +67,5 @@ class ClientCredentials(Value):
         fields = {"client_secret": self.client_secret.reveal()}
         return {**fields, "scope": " ".join(self.scope)} if self.scope else fields
 
-    def secrets(self) -> tuple[str, ...]:
-        return (self.client_secret.reveal(),)
+    def secrets(self, parameters: Mapping[str, str]) -> tuple[str, ...]:
+        return (parameters["client_secret"],)

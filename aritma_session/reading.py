@@ -10,6 +10,7 @@ import zlib
 import requests
 
 from .alarm import Alarm
+from .chunks import no_negative_chunks
 
 __all__ = ["ENCODINGS", "LARGEST_ANSWER", "read_content"]
 
@@ -38,7 +39,7 @@ def read_content(response: requests.Response, alarm: Alarm) -> bytes:
     :raises requests.RequestException: when it is too long, cannot be unpacked, or breaks off.
     """
     coding, content = _take_coding(response), bytearray()
-    with contextlib.closing(response):
+    with contextlib.closing(response), no_negative_chunks(response):
         # A large piece may be waited for until it is full; only the alarm keeps that short.
         for piece in response.iter_content(_PIECE if alarm.set else 1):
             content += piece

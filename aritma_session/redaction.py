@@ -30,6 +30,9 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([bfnrtv])|(.))"
 #: Letters of a text that are looked at, and kept: reading takes time, and another process may be waiting.
 _LONGEST = 8192
 
+#: Letters that one answer may make a redactor look at, in all their readings together: a second's work.
+_MOST_LETTERS = 400_000
+
 #: Letters of a message that quotes the server.
 _LINE = 200
 
@@ -59,6 +62,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[str], known: Iterable[str] = ()) -> None:
         self._secrets = tuple(text for text in secrets if text)
         self._known = (_USUAL, *known)
+        self._left = _MOST_LETTERS
         forms = {form(text) for text in self._secrets for form in (str, quote, quote_plus, _in_json)}
         self._forms = sorted(forms, key=len, reverse=True)  # the longest first, of which the shorter may be a part
 
@@ -71,6 +75,10 @@ class Redactor:
             return "*** (withheld: it repeats a secret)" if self._shows(text) else text
         except (ValueError, OverflowError, RecursionError):  # a character reference with thousands of digits, say
             return "*** (withheld: it cannot be read)"
+
+    def repeats(self, text: str) -> bool:
+        """Tell whether a text has a whole secret in it."""
+        return any(form in text for form in self._forms)
 
     def line(self, text: object) -> str:
         """Give one short line of printable characters, fit for a message and a log."""
@@ -91,15 +99,28 @@ class Redactor:
         return copy
 
     def _shows(self, text: str) -> bool:
-        readings = {text}
+        readings, latest = {text}, {text}
         for _ in range(_DEPTH):
-            readings |= {read(reading) for reading in readings for read in _READINGS}
+            latest = {read(reading) for reading in map(self._counted, latest) for read in _READINGS} - readings
+            readings |= latest
         if any(secret in reading for secret in self._secrets for reading in readings):
             return True
-        looks = {look for reading in readings for look in _looks(reading)}
+        looks = {look for reading in readings for look in _looks(self._counted(reading))}
         return any(
-            not pieces.isdisjoint(_pieces(look, size)) for size, pieces in self._pieces.items() for look in looks
+            not pieces.isdisjoint(_pieces(self._counted(look), size))
+            for look in looks
+            for size, pieces in self._pieces.items()
         )
+
+    def _counted(self, text: str) -> str:
+        """Give the text, unless too much has been looked at: an answer may be made to be read in hundreds of ways.
+
+        :raises ValueError: when there is no end to it.
+        """
+        self._left -= len(text)
+        if self._left < 0:
+            raise ValueError("too much to look at")
+        return text
 
     @functools.cached_property
     def _pieces(self) -> dict[int, set[str]]:

@@ -12,6 +12,8 @@ from requests.cookies import extract_cookies_to_jar, get_cookie_header
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
+from .chunks import no_negative_chunks
+
 __all__ = ["drain", "replay", "replayable"]
 
 #: Bytes of a 401 that are read; one that is longer may be endless.
@@ -94,10 +96,11 @@ def drain(response: requests.Response) -> requests.RequestException | None:
         return None
     content = bytearray()
     try:
-        for piece in response.iter_content(_PIECE):
-            content += piece
-            if len(content) > LARGEST_REFUSAL:
-                return requests.exceptions.ContentDecodingError(f"a 401 of more than {LARGEST_REFUSAL} bytes")
+        with no_negative_chunks(response):
+            for piece in response.iter_content(_PIECE):
+                content += piece
+                if len(content) > LARGEST_REFUSAL:
+                    return requests.exceptions.ContentDecodingError(f"a 401 of more than {LARGEST_REFUSAL} bytes")
     except requests.RequestException as error:
         return error
     response._content = bytes(content)  # noqa: SLF001  # as `Response.content` does, which knows no bound

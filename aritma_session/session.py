@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from .auth import AritmaAuth
+from .credentials import Secret
 
 if TYPE_CHECKING:
     from requests.adapters import BaseAdapter
@@ -73,11 +74,13 @@ class AritmaSession(requests.Session):
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
     ) -> None:
+        secret = Secret.given(client_secret)
+        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
         super().__init__()
         self._process = os.getpid()
         auth = AritmaAuth(
             client_id,
-            client_secret,
+            secret,
             environment=environment,
             scope=scope,
             tenant=tenant,
@@ -112,8 +115,9 @@ class AritmaSession(requests.Session):
             super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # untyped in the stubs
             return
         ours, covered = auth.prepared(before), auth.environment.covers(url)
-        # The token goes no further than its host; the caller's own credentials go as far as requests lets them.
-        leaving = auth.environment.covers(before.url or "") if ours else False
+        # The token goes no further than its host, even where a hook of the user's has put another host's answer in the
+        # place of the API's; the caller's own credentials go as far as requests lets them.
+        leaving = (auth.environment.covers(before.url or "") if ours else False) or auth.carried(prepared_request)
         ours_to_give = auth.environment.has_host_of(url)
         if leaving or (ours_to_give and (ours or self.should_strip_auth(before.url, url))):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)

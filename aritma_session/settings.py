@@ -32,7 +32,7 @@ class Settings(Value):
     :param environment: where tokens come from and may go, with tenant and API hosts.
     :param scope: the scopes asked for; none for the server's own default.
     :param cache: the store that tokens are shared through.
-    :param token_timeout: seconds that a token request may take to connect, and between two bytes of its answer.
+    :param token_timeout: seconds that a token request may take to connect, and for the body of its answer.
     """
 
     __slots__ = ("client_id", "client_secret", "environment", "scope", "cache", "token_timeout")
@@ -71,7 +71,7 @@ class Settings(Value):
     def resolve(  # the arguments are those of AritmaSession
         cls,
         client_id: str | None = None,
-        client_secret: str | None = None,
+        client_secret: str | Secret | None = None,
         *,
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
@@ -85,11 +85,13 @@ class Settings(Value):
         :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
             and shows no secret.
         """
+        secret = client_secret if isinstance(client_secret, Secret) else Secret.given(client_secret)
+        del client_secret  # as in AritmaSession
         place = _setting("environment", environment, _environment, "production")
         hosts = _setting("api_hosts", api_hosts, _hosts, "")
         return cls(
             client_id=_setting("client_id", client_id, _client_id),
-            client_secret=_secret(client_secret),
+            client_secret=_secret(secret),
             environment=_setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)).replace(
                 tenant=_setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
             ),
@@ -128,14 +130,14 @@ def _client_id(value: object) -> str:
     return value
 
 
-def _secret(argument: str | None) -> Secret:
+def _secret(argument: Secret | None) -> Secret:
     # No variable here may hold the secret itself: a traceback that shows variables would show it.
     given, file_given = (bool(os.environ.get(f"ARITMA_CLIENT_SECRET{suffix}", "").strip()) for suffix in ("", "_FILE"))
     ways = "pass client_secret=... or set the environment variable ARITMA_CLIENT_SECRET or ARITMA_CLIENT_SECRET_FILE"
     if argument is not None:
-        if not isinstance(argument, str):
-            raise ValueError(f"client_secret is a string, not {_a(argument)}; {ways}")
-        secret, source = Secret(argument), "client_secret"
+        if argument.path is None and not isinstance(argument.value, str):
+            raise ValueError(f"client_secret is a string, not {_a(argument.value)}; {ways}")
+        secret, source = argument, "client_secret"
     elif given and file_given:
         both = "ARITMA_CLIENT_SECRET and ARITMA_CLIENT_SECRET_FILE are both set"
         raise ValueError(f"{both}: unset one of them, or pass client_secret=...")

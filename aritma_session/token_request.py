@@ -38,7 +38,12 @@ _log = logging.getLogger("aritma_session")
 _requesting: contextvars.ContextVar[bool] = contextvars.ContextVar("aritma_session_requesting", default=False)
 
 #: Loggers that write form bodies, headers and tokens, or whatever a server sent in the place of headers.
-_TALKATIVE = ("requests_oauthlib.oauth2_session", "urllib3.connection")
+_TALKATIVE = (
+    "requests_oauthlib.oauth2_session",
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+)
 
 
 def ask(
@@ -49,16 +54,31 @@ def ask(
     :param url: the token endpoint, https.
     :param grant: who asks, and for what.
     :param timeout: seconds that it may take to connect, and between two pieces of the answer, or for its whole body; it
-        ends after the sum of the two, but for the time that the operating system takes to look up a name.
+        ends after the sum of the two, but for the time that the operating system takes to look up a name, and for the
+        pauses of an adapter that tries again by itself.
     :param lender: the session whose ``verify``, ``cert``, ``proxies``, ``trust_env`` and adapters are used.
     :returns: the token; or the error, as a value, which so takes no traceback along in whose frames a secret stands. It
         is a :class:`TokenError`, unless something was raised that is no :class:`requests.RequestException`.
     """
     try:
-        redactor = Redactor(grant.secrets(), grant.identity)
-        form: dict[str, Any] = {**grant.parameters(), "include_client_id": True}
+        outcome, difference = _ask(url, grant, timeout, lender)
+    except BaseException as error:  # noqa: BLE001  # an adapter's own, or Ctrl-C: the caller gets it as it is
+        return _without_frames(error)
+    if difference is not None:  # told here, since whoever writes log records down may write the stack down too
+        _log.log(*difference)
+    return outcome
+
+
+def _ask(
+    url: str, grant: Grant, timeout: tuple[float, float], lender: requests.Session | None
+) -> tuple[Token | TokenError, tuple[int, str, str, str] | None]:
+    """Do the same, with secrets among the variables; give what is to be logged as well."""
+    try:
+        parameters = grant.parameters()
+        redactor = Redactor(grant.secrets(parameters), grant.identity)
     except ValueError as error:
-        return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)")
+        return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)"), None
+    form: dict[str, Any] = {**parameters, "include_client_id": True}
     started = time.time()
     with _OAuth2Session(grant.oauth_client(), lender, timeout) as session, _silence():
         tokens: list[Token] = []
@@ -75,26 +95,24 @@ def ask(
         try:
             session.fetch_token(url, timeout=timeout, **form)
         except _Unusable as found:
-            return found.error
+            return found.error, None
         except (requests.RequestException, LocationParseError) as error:
-            return _unreachable(url, error, redactor)
+            return _unreachable(url, error, redactor), None
         except OSError as error:  # as requests raises it for a file that `verify` or `cert` names
-            return TokenError(f"no token could be asked for at {url} ({redactor.line(error)}): {_CHECK_TLS}")
-        except BaseException as error:  # noqa: BLE001  # an adapter's own, or Ctrl-C: the caller gets it as it is
-            return _without_frames(error)
-    _compare_scope(form.get("scope"), tokens[0].scope, redactor)
-    return tokens[0]
+            return TokenError(f"no token could be asked for at {url} ({redactor.line(error)}): {_CHECK_TLS}"), None
+    return tokens[0], _scope_difference(form.get("scope"), tokens[0].scope, redactor)
 
 
-def _compare_scope(wanted: str | None, granted: str | None, redactor: Redactor) -> None:
-    """Log where the scope granted is not the one asked for: the server may decide so (RFC 6749, section 3.3)."""
+def _scope_difference(wanted: str | None, granted: str | None, redactor: Redactor) -> tuple[int, str, str, str] | None:
+    """Say where the scope granted is not the one asked for: the server may decide so (RFC 6749, section 3.3)."""
     if wanted is None or granted is None:
-        return
+        return None
     missing, added = (set(one.split()) - set(other.split()) for one, other in ((wanted, granted), (granted, wanted)))
-    if missing or added:
-        # What is missing will be met again as a 403.
-        level = logging.WARNING if missing else logging.INFO
-        _log.log(level, "asked for the scope %r and was granted %r", wanted, redactor.line(granted))
+    if not missing and not added:
+        return None
+    # What is missing will be met again as a 403.
+    level = logging.WARNING if missing else logging.INFO
+    return level, "asked for the scope %r and was granted %r", wanted, redactor.line(granted)
 
 
 class _Unusable(Exception):
@@ -118,7 +136,7 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
         self.hooks["response"].append(self._read)
         if lender is not None:
             self.verify, self.cert, self.trust_env = lender.verify, lender.cert, lender.trust_env
-            self.proxies = dict(lender.proxies)
+            self.proxies = dict(lender.proxies or {})
 
     def get_adapter(self, url: str) -> BaseAdapter:
         return super().get_adapter(url) if self._lender is None else self._lender.get_adapter(url)
@@ -159,8 +177,10 @@ def _silence() -> Iterator[None]:
         _requesting.reset(before)
 
 
-def _not_ours(_: logging.LogRecord) -> bool:
-    return not _requesting.get()
+def _not_ours(record: logging.LogRecord) -> bool:
+    # The pool says at DEBUG where it connects and what the status was; above that, whatever broke an answer.
+    harmless = record.name == "urllib3.connectionpool" and record.levelno <= logging.DEBUG
+    return harmless or not _requesting.get()
 
 
 def _unreachable(url: str, error: requests.RequestException | LocationParseError, redactor: Redactor) -> TokenError:

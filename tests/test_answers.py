@@ -103,9 +103,32 @@ class TestTokens:
             assert fetch(Answer.token(), scope=()).scope
         assert caplog.records == []
 
-    def test_log_no_secret_that_a_scope_repeats(self, fetch, sandbox, caplog):
-        fetch(Answer.token(scope=f"{sandbox.client_secret} api"))
-        assert "granted '*** api'" in caplog.text
+    def test_that_are_the_secret_itself_are_refused(self, refusal, sandbox):
+        error = refusal(Answer.token(access_token=sandbox.client_secret))
+        assert "repeats the secret" in str(error)
+        assert sandbox.client_secret not in str(error)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<OAuth><access_token>7f3a9c</access_token></OAuth>",
+            b'{"accessToken": "7f3a9c"}',
+            b'{"access_token": {"value": "7f3a9c"}}',
+            b'<input name="access-token" value="7f3a9c">',
+            b"ACCESS_TOKEN=7f3a9c",
+            b"access%5Ftoken=7f3a9c",
+            b'{"\\u0061ccess_token2": 1, "idToken": "7f3a9c"}',
+            b"Authorization: Bearer 7f3a9c",
+        ],
+    )
+    def test_in_a_form_that_nobody_knows_are_not_quoted(self, refusal, body):
+        error = refusal(Answer(200, body))
+        assert "7f3a9c" not in str(error) + error.response.text
+        assert "withheld" in str(error)
+
+    def test_keep_no_scope_that_repeats_the_secret(self, fetch, sandbox, caplog):
+        caplog.set_level("DEBUG")
+        assert fetch(Answer.token(scope=f"{sandbox.client_secret} api")).scope is None
         assert sandbox.client_secret not in caplog.text
 
     @pytest.mark.parametrize(

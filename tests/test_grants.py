@@ -145,7 +145,7 @@ def test_the_parameters_are_the_secret_and_the_scope_if_there_is_one():
 
 
 def test_secrets_names_the_secret():
-    assert ClientCredentials("client", Secret("a-secret")).secrets() == ("a-secret",)
+    assert ClientCredentials("client", Secret("new")).secrets({"client_secret": "sent"}) == ("sent",)
 
 
 def test_the_identity_does_not_depend_on_the_order_of_the_scopes():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import tracemalloc
 import typing
 
 import pytest
@@ -426,6 +427,17 @@ class TestReplay:
         assert [old.status_code for old in response.history] == [401]
         assert session.get(echo).history == []
         assert sandbox.counts.token_requests == 2
+
+    def test_a_401_with_a_chunk_of_negative_length_is_answered_and_takes_no_memory(self, session, sandbox, echo):
+        session.get(echo)
+        head = HEAD_401 + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n"
+        sandbox.answer_calls(Answer.raw(head, flood=b"x" * 65536, status=401))
+        tracemalloc.start()
+        try:
+            assert session.get(echo, timeout=5).status_code == 200
+            assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+        finally:
+            tracemalloc.stop()
 
     def test_a_401_without_end_is_answered_with_a_replay(self, session, sandbox, echo):
         session.get(echo)

@@ -123,6 +123,18 @@ AGAIN = pytest.mark.parametrize(
 )
 
 
+def test_a_redirect_that_a_hook_has_put_in_the_place_of_an_answer_takes_no_token_along(session, sandbox):
+    elsewhere = f"{sandbox.other_host}/redirect"
+
+    def swap(response, **kwargs):
+        if response.url.startswith(sandbox.api_url):
+            return requests.get(elsewhere, params={"to": "/steal"}, allow_redirects=False, verify=session.verify)
+        return response
+
+    session.get(f"{sandbox.api_url}/echo", hooks={"response": swap})
+    assert sent_authorization(sandbox, "/steal") == [None]
+
+
 class TestSharing:
     @AGAIN
     @pytest.mark.parametrize("kind", ["file", "memory"])

@@ -12,7 +12,7 @@ import traceback
 import platformdirs
 import pytest
 
-from aritma_session import DEVELOPMENT, PRODUCTION, Environment, FileStore, MemoryStore
+from aritma_session import DEVELOPMENT, PRODUCTION, AritmaAuth, AritmaSession, Environment, FileStore, MemoryStore
 from aritma_session.settings import Settings
 
 SECRET = "correct-horse-8"
@@ -431,7 +431,8 @@ def test_an_empty_variable_for_the_file_leaves_the_secret_to_speak(empty, variab
 
 def refused_file(path):
     message = refusal(lambda: Settings.resolve("client"))
-    assert message.startswith(f"ARITMA_CLIENT_SECRET_FILE is not usable: the file {path} ")
+    assert message.startswith("ARITMA_CLIENT_SECRET_FILE is not usable: the file ")
+    assert str(path if path.exists() else path.parent) in message
     assert "client_secret=" in message
     return message
 
@@ -669,3 +670,30 @@ def test_a_timeout_is_one_number_or_two(timeout, seconds, variables):
     if isinstance(timeout, str):
         variables(token_timeout=timeout)
         assert resolve().token_timeout == seconds
+
+
+# --- what an error leads to
+
+
+@pytest.mark.parametrize("make", [AritmaSession, AritmaAuth, Settings.resolve])
+@pytest.mark.parametrize(
+    "wrong", [{"scope": 'a"b'}, {"environment": "nowhere"}, {"token_timeout": -1}, {"cache": 7}, {"api_hosts": "a b:c"}]
+)
+def test_no_frame_of_an_error_about_another_setting_holds_the_secret(make, wrong):
+    with pytest.raises(ValueError, match="not usable") as caught:
+        make("client", "never-show-this", **wrong)
+    frames, link = [], caught.value.__traceback__.tb_next  # our own comes first
+    while link is not None:
+        frames.append(link.tb_frame)
+        link = link.tb_next
+    assert frames
+    assert not [frame for frame in frames if "never-show-this" in repr(frame.f_locals)]
+
+
+def test_no_frame_of_an_error_about_the_secret_holds_it():
+    with pytest.raises(ValueError, match="line break") as caught:
+        AritmaSession("client", "never-show-this\n")
+    link = caught.value.__traceback__.tb_next
+    while link is not None:
+        assert "never-show-this" not in repr(link.tb_frame.f_locals)
+        link = link.tb_next

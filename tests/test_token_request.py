@@ -517,6 +517,21 @@ class TestBounds:
         assert f"{LARGEST_ANSWER} bytes" in str(error)
         assert fetch()
 
+    def test_a_chunk_of_negative_length_is_an_error_and_takes_no_memory(self, fetch, failure):
+        """urllib3 would read all that comes, at once."""
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n"
+        tracemalloc.start()
+        try:
+            error = failure(*[Answer.raw(head, flood=b"x" * 65536)] * 3)
+            assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
+        finally:
+            tracemalloc.stop()
+        assert "negative length" in str(error)
+        assert fetch()
+
+    def test_a_timeout_beyond_what_the_system_can_wait_for_is_none(self, fetch):
+        assert fetch(timeout=(5e9, 5e9))
+
     def test_10_mib_that_come_packed_are_never_unpacked_whole(self, failure):
         answer = Answer(200, gzip.compress(b" " * 10 * 2**20), {"Content-Encoding": "gzip"})
         tracemalloc.start()

@@ -77,7 +77,7 @@ def _opened(path: str) -> int:
     try:
         return os.open(path, flags, 0o600)
     except PermissionError:
-        if not _is_ours(os.lstat(path)):
+        if not (os.path.lexists(path) and _is_ours(os.lstat(path))):
             raise
         # As in `_check`, by a process that was killed before it came to that; nobody else can write in this directory.
         os.chmod(path, 0o600)
