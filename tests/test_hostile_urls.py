@@ -212,10 +212,10 @@ def sessions(world):
         yield make
 
 
-def sent(session, world, url, **more):
+def sent(session, world, url, method="GET", **more):
     """What arrives where, and how it ends, when a session is asked for a URL."""
     try:
-        ended = session.get(url, timeout=10, **more).status_code
+        ended = session.request(method, url, timeout=10, **more).status_code
     except TokenError:
         raise
     except (requests.RequestException, UnicodeError, ValueError) as error:
@@ -434,12 +434,12 @@ def follow(world, chain, statuses):
     return chain[0].format(path="/hop/0")
 
 
-def astray(world, sessions, cases, place="production"):
+def astray(world, sessions, cases, place="production", **more):
     ours, plain = sessions(place)
     found, given, kept = [], 0, 0
     for chain, statuses in cases:
         url = follow(world, chain, statuses)
-        (arrivals, ended), (expected, plainly) = sent(ours, world, url), sent(plain, world, url)
+        (arrivals, ended), (expected, plainly) = sent(ours, world, url, **more), sent(plain, world, url, **more)
         found += [(chain, statuses, *each) for each in wrong(place, arrivals, expected)]
         found += [(chain, statuses, ended, plainly)] if ended != plainly else []
         tokens = [TOKEN in (arrival.authorization or "") for arrival in arrivals]
@@ -452,8 +452,15 @@ def astray(world, sessions, cases, place="production"):
 
 class TestRedirects:
     def test_lead_the_token_to_api_hosts_alone(self, world, sessions):
-        cases = ((chain, (STATUSES[number % 5],)) for number, chain in enumerate(chains(2)))
+        cases = itertools.product(chains(2), [(status,) for status in STATUSES])
         assert astray(world, sessions, cases) == []
+
+    @pytest.mark.parametrize("more", [{"method": "GET"}, {"method": "POST", "data": "body"}])  # which some turn to GET
+    def test_of_mixed_statuses_are_no_different(self, world, sessions, more):
+        api, evil, clear = LOCATIONS[0], LOCATIONS[3], LOCATIONS[4]
+        ways = [(api, evil, api), (evil, api, evil), (api, api, evil), (api, clear, api), (evil, evil, api)]
+        cases = itertools.product(ways, itertools.product(STATUSES, repeat=2))
+        assert astray(world, sessions, cases, **more) == []
 
     @pytest.mark.parametrize("status", STATUSES)
     def test_there_and_back_and_through_the_clear(self, world, sessions, status):

@@ -18,13 +18,13 @@ import sys
 import tempfile
 import time
 import traceback
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlsplit
 
 import pytest
 import requests
 
 import aritma_session
-from aritma_session import AritmaSession, CredentialsRefused, TokenError, cli
+from aritma_session import AritmaSession, CredentialsRefused, TokenEndpointUnavailable, TokenError, cli
 from aritma_session.sandbox import Answer
 
 from helpers import holding, reachable, wait_for
@@ -32,11 +32,14 @@ from helpers import holding, reachable, wait_for
 #: Where the library's own frames are: what users' tools may write down of them is its matter.
 OWN = os.path.dirname(aritma_session.__file__)
 
+#: Secrets of a session's own, beside the sandbox's: of a client that it does not know, and of a proxy.
+ANOTHER, PROXY_PASSWORD = "another-secret", "Qz8-Bassoon_41~w"
+
 
 @pytest.fixture
 def hidden(sandbox):
     """The texts that must not show anywhere; what else a grant proves itself with is added here."""
-    return [sandbox.client_secret]
+    return [sandbox.client_secret, ANOTHER, PROXY_PASSWORD]
 
 
 @pytest.fixture
@@ -79,11 +82,18 @@ def adventures(session, sandbox, echo, cache, closed):  # noqa: PLR0915  # a lon
             outcome = session.get(url, **more)
         except (requests.RequestException, KeyboardInterrupt) as error:
             outcome = error
-        session.auth._source._failure = None
         outcomes.append(outcome)
         source = session.auth._source
         tokens.update({source._token.access_token} if source._token else (), source._refused)
         return outcome
+
+    def refused(kind, *answers, session):
+        """Meet these answers of the token endpoint, each of which is asked for."""
+        session.auth._source._failures.forget()
+        before = sandbox.counts.token_requests
+        sandbox.answer_token_requests(*answers)
+        assert isinstance(call(session=session), kind)
+        assert sandbox.counts.token_requests - before == len(answers)
 
     def other(**settings):
         made = AritmaSession(**settings)
@@ -110,18 +120,16 @@ def adventures(session, sandbox, echo, cache, closed):  # noqa: PLR0915  # a lon
     sandbox.forbid_all, sandbox.refuse_all = False, True
     assert call().status_code == call().status_code == 401
     sandbox.refuse_all = False
-    call(proxies={"https": f"http://user:pass@127.0.0.1:{closed}"})
+    proxies = {"https": f"http://user:{PROXY_PASSWORD}@127.0.0.1:{closed}"}
+    with other() as second:  # since requests keeps what it knows of a proxy within reach of all later responses
+        assert isinstance(call(session=second, proxies=proxies), requests.exceptions.ProxyError)
     call(timeout=1e-9)
     with other(api_hosts=f"localhost:{closed}") as second:
         assert isinstance(call(f"https://localhost:{closed}/x", session=second), requests.ConnectionError)
     for answers in REFUSALS:
         with other(cache="memory") as second:
-            sandbox.answer_token_requests(*answers)
-            assert isinstance(call(session=second), TokenError)
-    for change in (
-        {"proxies": {"https": f"http://user:pass@127.0.0.1:{closed}"}},
-        {"verify": True, "trust_env": False},
-    ):
+            refused(TokenError, *answers, session=second)
+    for change in ({"proxies": proxies}, {"verify": True, "trust_env": False}):
         with other(cache="memory") as second:
             vars(second).update(change)
             assert isinstance(call(session=second), TokenError)
@@ -131,9 +139,12 @@ def adventures(session, sandbox, echo, cache, closed):  # noqa: PLR0915  # a lon
     os.chmod(cache / "aritma-session", 0o755)
     with other() as second:
         assert call(session=second).ok
-    with other(cache="memory", client_secret="another-secret") as second:
-        assert isinstance(call(session=second), CredentialsRefused)
-        assert isinstance(call(session=second), CredentialsRefused)
+    with other(cache="memory", client_secret=ANOTHER) as second:
+        refused(CredentialsRefused, Answer.token(), session=second)  # which the sandbox does not give this one
+        refused(CredentialsRefused, Answer.error(401, "invalid_client", dressed(ANOTHER)), session=second)
+        before = sandbox.counts.token_requests
+        assert isinstance(call(session=second), CredentialsRefused)  # remembered
+        assert sandbox.counts.token_requests == before
     return tokens, outcomes
 
 
@@ -165,6 +176,26 @@ def errors_in(outcome):
     return links
 
 
+def responses_in(outcome):
+    """The responses that an outcome is or has, those on the way to it included."""
+    first = outcome if isinstance(outcome, requests.Response) else vars(outcome).get("response")
+    return [] if first is None else [first, *first.history]
+
+
+def take_out_headers(outcome):
+    """Take the Authorization header out of each covered request of an outcome: what stood there.
+
+    As with requests, the request that was sent has its own header. It is the one place where a token may stand, so that
+    whatever is still found afterwards is elsewhere, were it the very same text.
+    """
+    sent = [response.request for response in responses_in(outcome)]
+    for error in errors_in(outcome):
+        sent += [vars(error).get("request"), *(response.request for response in responses_in(error))]
+    # In these tests, localhost has the API, and other names of the same server have not.
+    covered = [request for request in sent if request is not None and urlsplit(request.url).hostname == "localhost"]
+    return [request.headers.pop("Authorization") for request in covered if "Authorization" in request.headers]
+
+
 class TestFullRun:
     """After all that can go wrong, nothing that was logged, answered or raised leads to a secret."""
 
@@ -182,11 +213,14 @@ class TestFullRun:
         tokens, outcomes = lived
         self.assert_no_record_tells(records, [*hidden, *tokens])
         for outcome in outcomes:
-            self.assert_nothing_reachable_tells(outcome, hidden, tokens)
+            self.assert_nothing_reachable_tells(outcome, hidden)
             self.assert_no_message_tells(outcome, [*hidden, *tokens])
             self.assert_no_frame_of_ours_tells(outcome, hidden)
             if not isinstance(outcome, KeyboardInterrupt):
                 self.assert_no_pickle_tells(outcome, hidden, tokens)
+        taken = [(outcome, self.assert_tokens_in_headers_alone(outcome, tokens)) for outcome in outcomes]
+        assert any(len(headers) > 1 for _, headers in taken)  # of a history too
+        assert any(headers for outcome, headers in taken if isinstance(outcome, requests.ConnectionError))
 
     def assert_no_record_tells(self, records, secrets):
         assert {"aritma_session", "urllib3.connectionpool"} <= {record.name for record in records}
@@ -196,19 +230,24 @@ class TestFullRun:
             # A record may lead to a connection or an error, and those must not lead to a secret either.
             assert holding([*told, *reachable(vars(record))], *secrets) == [], record
 
-    def assert_nothing_reachable_tells(self, outcome, hidden, tokens):
+    def assert_nothing_reachable_tells(self, outcome, hidden):
         if isinstance(outcome, requests.Response):
             assert not any(secret in outcome.text for secret in hidden)
         found = reachable(vars(outcome), *errors_in(outcome))
+        if isinstance(outcome, requests.exceptions.ProxyError):  # it is requests' own, and leads to requests' own proxy
+            assert holding(found, *(secret for secret in hidden if secret != PROXY_PASSWORD)) == []
+            found = reachable(vars(outcome))
         assert holding(found, *hidden) == []
-        # As with requests, the request that was sent has its own header; the sandbox's echo repeats it in its body.
-        headers = {f"Bearer {token}" for token in tokens}
-        bodies = {each.text for each in self.responses(outcome)}
-        assert set(holding(found, *tokens)) <= headers | bodies
 
-    def responses(self, outcome):
-        first = outcome if isinstance(outcome, requests.Response) else outcome.__dict__.get("response")
-        return [] if first is None else [first, *first.history]
+    def assert_tokens_in_headers_alone(self, outcome, tokens):
+        """Take the outcome apart, and give the headers that tokens stood in."""
+        headers = take_out_headers(outcome)
+        assert set(headers) <= {f"Bearer {token}" for token in tokens}
+        for response in responses_in(outcome):
+            if "/echo" in response.url:  # its body repeats the header
+                response._content = b""
+        assert holding(reachable(vars(outcome), *errors_in(outcome)), *tokens) == []
+        return headers
 
     def assert_no_message_tells(self, outcome, secrets):
         told = [repr(outcome), str(outcome)]
@@ -247,19 +286,26 @@ class TestProcesses:
         assert [name for name in options if "token" in name] == ["--token-lifetime", "token_lifetime"]
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the process list is elsewhere")
-    @pytest.mark.parametrize("arguments", [["demo", "--processes", "2"], ["sandbox"]])
-    def test_no_command_line_shows_a_secret(self, environ, hidden, arguments):
+    @pytest.mark.parametrize("arguments", [["demo", "--processes", "2"], ["sandbox"], ["token"], ["header"]])
+    def test_no_command_line_shows_a_secret(self, environ, sandbox, hidden, arguments):
+        sandbox.token_delay = 30  # so that the commands that need a token are still there when they are looked at
         process = subprocess.Popen(
             [sys.executable, "-m", "aritma_session", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         seen = set()
-        enough = 4 if arguments[0] == "demo" else 1  # the workers, and what keeps watch over them
         try:
+            if arguments[0] in {"token", "header"}:
+                wait_for(lambda: sandbox.counts.token_requests or process.poll() is not None)
+            if arguments[0] == "sandbox":
+                assert process.stdout.readline()  # it is up
+            enough = 4 if arguments[0] == "demo" else 1  # the workers, and what keeps watch over them
             wait_for(lambda: seen.update(command_lines(process.pid)) or len(seen) >= enough)
+            assert process.poll() is None
         finally:
             process.terminate()
             process.communicate(timeout=20)
-        assert any("aritma_session" in line for line in seen)
+        started = "\0".join(["aritma_session", *arguments])
+        assert any(started in line for line in seen)
         assert holding(seen, *hidden, "eyJ") == []
 
 
@@ -323,11 +369,11 @@ class TestSecrets:
         session.get(echo)
         sandbox.revoke_all()
         response = session.get(echo)
-        token = response.request.headers["Authorization"]
         del response._content
+        fresh, refused = (header.split()[1] for header in take_out_headers(response))
+        assert fresh != refused
         found = reachable(vars(response), vars(response.history[0]))
-        assert holding(found, sandbox.client_secret) == []
-        assert set(holding(found, token.split()[1])) <= {token}
+        assert holding(found, sandbox.client_secret, fresh, refused) == []
 
     def test_a_pickled_response_holds_no_secret_and_works(self, session, sandbox, echo):
         response = session.get(echo)
@@ -344,23 +390,27 @@ class TestSecrets:
         sandbox.revoke_all()
         assert session.send(prepared).ok
 
-    def test_nothing_reachable_from_an_exception_holds_the_secret(self, session, sandbox, echo, monkeypatch):
+    @pytest.mark.parametrize(
+        ("answers", "kind"),
+        [
+            ([Answer.error(401, "invalid_client", SAID)], CredentialsRefused),
+            ([Answer.html(SAID)], TokenError),
+            ([Answer.reset()] * 3, TokenEndpointUnavailable),
+        ],
+    )
+    def test_nothing_reachable_from_an_exception_holds_the_secret(
+        self, session, sandbox, echo, monkeypatch, answers, kind
+    ):
         monkeypatch.setattr("aritma_session.endpoint.BACKOFF", 0.0)
-        for answer in (
-            Answer.error(401, "invalid_client"),
-            Answer.html(),
-            Answer.reset(),
-            Answer.reset(),
-            Answer.reset(),
-        ):
-            sandbox.answer_token_requests(answer)
-        for _ in range(3):
-            with pytest.raises(TokenError) as caught:
-                session.get(echo)
-            error = caught.value
-            parts = vars(error), error.args, error.__cause__, error.__context__
-            assert holding(reachable(*parts), sandbox.client_secret) == []
-            session.auth._source._failure = None
+        sandbox.answer_token_requests(*answers)
+        with pytest.raises(TokenError) as caught:
+            session.get(echo)
+        # Asked for, and not remembered of another test: the cache, by which refusals are remembered, is this one's own.
+        assert sandbox.counts.token_requests == len(answers)
+        error = caught.value
+        assert type(error) is kind
+        parts = vars(error), error.args, error.__cause__, error.__context__
+        assert holding(reachable(*parts), sandbox.client_secret) == []
 
     def test_no_log_record_of_any_logger_holds_a_secret_or_a_token(self, environ, sandbox, echo, caplog):
         loggers = [logging.getLogger(name) for name in ("", *logging.root.manager.loggerDict)]
