@@ -37,9 +37,16 @@ def check_loaded(data, key, token):
         return
     check_well_formed(token)
     record = json.loads(data)
+    assert type(record["version"]) is int  # to Python, true and 1.0 are 1 as well
+    assert record["version"] == 1
     assert record["key"] == key
-    for name in ("access_token", "obtained_at", "expires_at", "scope", "on_probation"):
+    for name in ("access_token", "scope", "on_probation"):
         assert getattr(token, name) == record[name]
+    for name in ("obtained_at", "expires_at", "renewal_tried_at"):
+        stated = record[name]
+        assert not isinstance(stated, bool)
+        # A whole number may be one that no float is equal to.
+        assert getattr(token, name) == (stated if stated is None else float(stated))
 
 
 def connects_to(url):

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import pathlib
-import pwd
 import random
 import resource
 import shutil
@@ -24,7 +23,7 @@ import platformdirs
 import pytest
 import requests
 
-from aritma_session import AritmaSession, FileStore, Token
+from aritma_session import AritmaSession, FileStore, MemoryStore, Token
 from aritma_session.sandbox import Answer
 from aritma_session.source import LOCK_TIMEOUT, TokenSource
 
@@ -164,6 +163,17 @@ class TestAKill:
             print(*[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children], flush=True)
     """
 
+    def put_an_ageing_token(self, files, echo):
+        """Save a token that servers take and whose time to be renewed ahead has come; its key, and the token."""
+        memory = MemoryStore()
+        with AritmaSession(cache=memory) as session:
+            session.get(echo, timeout=30).raise_for_status()
+        ((key, token),) = memory._tokens.items()
+        now = time.time()
+        aged = token.replace(obtained_at=now - 3500, expires_at=now + 500)
+        files.save(key, aged)
+        return key, aged
+
     @pytest.mark.parametrize("rounds", [12, pytest.param(300, marks=pytest.mark.soak)])
     def test_at_any_moment_tears_nothing_and_leaves_no_lock(
         self, environ, sandbox, echo, start, directory, healed, rounds
@@ -172,7 +182,8 @@ class TestAKill:
         sys.stdout.write(f"seed {seed}\n")  # shown where the test fails
         moments = random.Random(seed)
         sandbox.answer_token_requests(*[Answer.token(expires_in=0)] * 100 * rounds)  # each call needs a new one
-        nursery = start(self.NURSERY, echo)
+        nursery, files = start(self.NURSERY, echo), FileStore(directory)
+        renewed = cut_off = 0
 
         def tell():
             nursery.stdin.write("go on\n")
@@ -180,18 +191,37 @@ class TestAKill:
             return [int(word) for word in nursery.stdout.readline().split()]
 
         for number in range(rounds):
+            ageing = number % 4 > 1
+            if ageing:  # what they find is good, so that the first token request is a renewal behind their calls
+                key, aged = self.put_an_ageing_token(files, echo)
+                sandbox.token_delay = 5.0 if number % 8 == 3 else 0.01  # the longer one outlasts them
+            else:
+                sandbox.token_delay = 0.0
             before = sandbox.counts.token_requests
             children = tell()
             if number % 2:  # at any moment of a life, not of its beginning alone
-                wait_for(lambda before=before: sandbox.counts.token_requests > before + 1)
+                wanted = before + (1 if ageing else 2)
+                wait_for(lambda wanted=wanted: sandbox.counts.token_requests >= wanted)
             for child in children:
-                sandbox.revoke_all()
+                if not ageing:
+                    sandbox.revoke_all()
                 time.sleep(moments.uniform(0, 0.03))
                 os.kill(child, signal.SIGKILL)
             assert tell() == [-signal.SIGKILL] * 2
             for path in files_of(directory, ".json") if directory.exists() else ():
-                assert FileStore(directory).load(os.path.basename(path).removesuffix(".json")), "torn"
-        assert len(os.listdir(directory)) <= 2 + 2 * rounds
+                assert files.load(os.path.basename(path).removesuffix(".json")), "torn"
+            if ageing:
+                left = files.load(key)
+                renewed += sandbox.counts.token_requests > before
+                cut_off += left.access_token == aged.access_token and left.renewal_tried_at is not None
+        sys.stdout.write(f"{renewed} rounds asked for a token ahead, and {cut_off} were cut off in a renewal\n")
+        assert renewed >= rounds // 4
+        assert cut_off >= rounds // 8
+        assert fate(lambda: DyingStore(directory, "save", "rename").save(key, aged)) == -signal.SIGSYS
+        assert files_of(directory, ".tmp")  # of this one at least, if no other was killed while it wrote
+        age(directory)
+        files.save(key, aged.replace(expires_at=aged.obtained_at))  # an expired one, for which another is fetched
+        assert endings(directory) == ["json", "lock"]  # however many were killed
         sandbox.reset()
         said = start(CALLER, echo).communicate(timeout=50)[0].splitlines()
         assert said[-1] == "200"
@@ -466,12 +496,35 @@ class TestADirectory:
         assert "ARITMA_CACHE" in warning
         assert os.listdir(tmp_path) == before  # none that is called "~"
 
-    def test_below_the_home_of_the_account_needs_no_variable(self):
-        """As cron starts a process."""
-        code = "from aritma_session.stores import open_store; print(open_store('file'))"
-        said = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True, check=True)
-        home = pwd.getpwuid(os.geteuid()).pw_dir
-        assert said.stdout == f"{FileStore(os.path.join(home, '.cache', 'aritma-session'))}\n"
+    #: A caller whose account has another home than that of the test run, which is not to be touched.
+    MOVED = """if True:
+        import pwd, sys
+        home = sys.argv.pop()
+        pwd.getpwuid = lambda uid: pwd.struct_passwd(["somebody", "x", uid, uid, "", home, "/bin/sh"])
+    """
+
+    def test_below_the_home_of_the_account_needs_no_variable(self, sandbox, echo, tmp_path):
+        """As cron may start a process: where its home is, only the list of accounts says."""
+        home = tmp_path / "account"
+        home.mkdir()
+
+        def call():
+            command = [sys.executable, "-c", f"{self.MOVED}\n{CALLER}", echo, str(home)]
+            done = subprocess.run(
+                command, env=sandbox.environ(), capture_output=True, text=True, check=True, timeout=50
+            )
+            return done.stdout.splitlines()
+
+        said = call()
+        assert said[0].startswith("fetched")
+        assert said[-1] == "200"
+        directory = home / ".cache" / "aritma-session"
+        (path,) = files_of(directory, ".json")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+        token = FileStore(directory).load(os.path.basename(path).removesuffix(".json"))
+        assert sandbox.requests[-1].headers["authorization"] == f"Bearer {token.access_token}"
+        assert call() == ["took over a token from the cache", "200"]
 
     def test_below_a_current_directory_that_is_gone_costs_a_warning_and_no_call(self, warm, ask, monkeypatch, tmp_path):
         monkeypatch.setenv("ARITMA_CACHE", "./tokens")
@@ -609,6 +662,42 @@ class TestTime:
                 for source in sources:
                     call(source)
         assert len(issued) <= len(steps) * (4000 / 3600 + 1) + 1
+
+    @pytest.mark.parametrize("step", [-DAY, -1.0, DAY])
+    @pytest.mark.parametrize("who", ["the one that fetched it", "another one"])
+    def test_that_steps_in_a_probation_does_not_prolong_it(self, directory, who, step):
+        """A token that replaced a refused one may be replaced at once where nobody can tell its age any more."""
+        now, issued = [1_000_000.0], []
+
+        def fetch():
+            issued.append(f"t{len(issued) + 1}")
+            return Token(issued[-1], now[0], now[0] + 30 * DAY)
+
+        sources = [TokenSource(fetch, FileStore(directory), "key", clock=lambda: now[0]) for _ in range(2)]
+        for source in sources:
+            assert source.token().access_token == "t1"
+        for source in sources:
+            assert source.token(rejected="t1").access_token == "t2"
+        for source in sources:
+            assert source.token(rejected="t2") is None
+        now[0] += step
+        source, other = sources if who == "the one that fetched it" else sources[::-1]
+        assert source.token(rejected="t2").access_token == "t3"
+        assert source.token(rejected="t3") is None  # its own probation is counted from the new time on
+        assert other.token().access_token == "t3"
+        assert len(issued) == 3
+
+    @pytest.mark.parametrize("written", [-DAY, DAY])
+    def test_that_stepped_since_a_writer_was_killed_keeps_nothing_of_it(self, directory, written):
+        """By its time, what it left is of yesterday, or of tomorrow."""
+        files, token = FileStore(directory), Token("t", 0.0, 1.0)
+        assert fate(lambda: DyingStore(directory, "save", "rename").save("key", token)) == -signal.SIGSYS
+        (path,) = files_of(directory, ".tmp")
+        files.save("key", token)
+        assert files_of(directory, ".tmp") == [path]  # of now: it may be one that is being written
+        os.utime(path, (time.time() + written,) * 2)
+        files.save("key", token)
+        assert endings(directory) == ["json"]
 
 
 class TestAFork:

@@ -167,16 +167,18 @@ def damaged(draw):
 def records(draw):
     """Something that looks like a record, in any encoding that JSON readers may guess."""
     fields = {
-        "version": st.just(1),
+        "version": st.just(1) | st.sampled_from([True, 1.0]),
         "key": st.just(KEY),
         "access_token": bearer_texts | nearly_bearer_texts,
         "obtained_at": moments,
         "expires_at": moments | st.just(4e9),
         "scope": st.none() | any_text,
         "on_probation": st.booleans(),
+        "renewal_tried_at": st.none() | moments,
     }
     record = draw(st.fixed_dictionaries(fields))
-    record.update(draw(objects(**fields)))
+    if draw(st.booleans()):  # of those that are left as they are, most can be believed
+        record.update(draw(objects(**fields)))
     return json.dumps(record).encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])))
 
 
@@ -192,12 +194,19 @@ def put(store, data):
         file.write(data)
 
 
+def of_version(text):
+    """The bytes of a record that is good but for its version, which is stated so."""
+    return json.dumps({"version": 1, "key": KEY, **Token("t", 0.0, 1.0).to_record()}).replace("1", text, 1).encode()
+
+
 class TestCacheFile:
     @given(st.binary(max_size=300) | damaged() | records())
     @settings(max_examples=3 * settings().max_examples)
     @example(b'{"version": 1, "key": "0123456789abcdef", "access_token": ' + b"9" * 5000)
     @example(b"[" * 100_000)
     @example(b'"\xff"')
+    @example(of_version("true"))
+    @example(of_version("1.0"))
     def test_any_bytes_are_the_token_that_stands_in_them_or_none(self, files, data):
         put(files, data)
         check_loaded(data, KEY, files.load(KEY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import copy
 import itertools
@@ -39,6 +40,7 @@ class FlakyStore:
 
     def __init__(self, directory):
         self.real, self.failing, self.dies = FileStore(directory), set(), False
+        self.overtaking = None  # what another process does just before the next try of the lock
 
     def load(self, key):
         self._trip("load")
@@ -54,6 +56,9 @@ class FlakyStore:
     @contextlib.contextmanager
     def lock(self, key):
         self._trip("lock")
+        overtaking, self.overtaking = self.overtaking, None
+        if overtaking:
+            overtaking()
         with self.real.lock(key) as held:
             yield held
         self._trip("unlock")
@@ -65,6 +70,12 @@ class FlakyStore:
     @property
     def healthy(self):
         return not self.failing and not self.dies
+
+
+def in_thread(work):
+    """What some work gives, or raises, in a thread of its own: whose token requests are counted as another's."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 class Server:
@@ -198,6 +209,20 @@ class SourceMachine(RuleBasedStateMachine):
             if self.store.healthy:
                 assert stack.enter_context(self.store.real.lock(KEY))
             self.call(self.pick(which))
+
+    @precondition(lambda self: self.store.healthy and self.server.mode == "grants" and self.server.lifetime)
+    @rule(which=st.integers(0, 2), refused=st.booleans(), both=st.booleans())
+    def is_overtaken(self, which, refused, both):
+        """Between this one's look into the store and its lock, another process begins and ends all of its work."""
+        peer, rival = self.pick(which), self.peer()
+        rejected = peer.last if refused else None
+        before = len(self.server.asked)
+        self.store.overtaking = lambda: in_thread(lambda: self.call(rival, rejected if both else None))
+        try:
+            self.call(peer, rejected)
+        finally:
+            self.store.overtaking = None
+        assert len(self.server.asked) - before <= 1, "what another one has just saved is not asked for again"
 
     @rule()
     def secret_is_replaced(self):
@@ -381,6 +406,21 @@ def test_a_token_that_expired_on_its_probation_is_not_given_to_anybody(tmp_path)
     assert source.token(rejected="t2") is None
     server.now += 10
     assert source.token().fresh(server.now)
+
+
+@pytest.mark.parametrize("rejected", [None, "t1"])
+def test_one_that_is_overtaken_before_it_has_the_lock_takes_what_the_other_saved(tmp_path, rejected):
+    server, store = Server(), FlakyStore(tmp_path / "cache")
+    first, second = (TokenSource(server.fetch, store, KEY, clock=server.clock) for _ in range(2))
+    if rejected:
+        assert (first.token().access_token, second.token().access_token) == ("t1", "t1")
+    before = len(server.asked)
+    store.overtaking = lambda: in_thread(lambda: second.token(rejected))
+    token = first.token(rejected)
+    assert token.access_token == list(server.issued)[-1]
+    assert token == store.load(KEY)
+    assert len(server.asked) == before + 1
+    assert threading.get_ident() not in server.asked[before:]
 
 
 @pytest.mark.soak
