@@ -65,7 +65,7 @@ class Environment(Value):
         api_hosts: Iterable[str] = (),
     ) -> None:
         _read_issuer(issuer)
-        if tenant is not None and not re.fullmatch(_SEGMENT, tenant, re.ASCII):
+        if tenant is not None and not re.fullmatch(_SEGMENT, tenant):
             shown = without_credentials(tenant)
             raise ValueError(f"{shown!r} cannot be a tenant: it is one segment of a path, such as 'acme'")
         hosts, other_hosts, api_hosts = map(_checked_hosts, (hosts, other_hosts, api_hosts))
@@ -167,7 +167,7 @@ def _read_issuer(issuer: str) -> tuple[str, int, str]:
     """Take an issuer apart: host, port and path."""
     match = _AUTHORITY.match(issuer)
     port, path = (int(match[2] or _HTTPS_PORT), issuer[match.end() :]) if match else (0, "")
-    if match is None or port > _HIGHEST_PORT or (path and not re.fullmatch(_PATH, path, re.ASCII)):
+    if match is None or port > _HIGHEST_PORT or (path and not re.fullmatch(_PATH, path)):
         shown = without_credentials(issuer)
         raise ValueError(f"{shown!r} cannot be an issuer: it is an https URL such as 'https://id.aritma.io'")
     return match[1].lower(), port, path

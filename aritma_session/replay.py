@@ -12,8 +12,6 @@ from requests.cookies import extract_cookies_to_jar, get_cookie_header
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 
-from .chunks import no_negative_chunks
-
 __all__ = ["drain", "replay", "replayable"]
 
 #: Bytes of a 401 that are read; one that is longer may be endless.
@@ -92,6 +90,8 @@ def drain(response: requests.Response) -> requests.RequestException | None:
 
     :returns: the error that the reading ended with, for a caller who needs the response after all.
     """
+    from .chunks import no_negative_chunks  # most processes never see a 401
+
     if getattr(response, "_content_consumed", False) or response.raw is None:  # it was read already
         return None
     content = bytearray()

@@ -33,7 +33,11 @@ def python(code, *arguments, env):
 def answer(process):
     """What a process printed last, read as JSON, once it has ended well."""
     with process:
-        output, _ = process.communicate(timeout=LONGEST)
+        try:
+            output, _ = process.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()  # else the end of this block would wait for it
+            raise
     if process.returncode:
         raise RuntimeError(f"a measured process ended with status {process.returncode}")
     return json.loads(output.splitlines()[-1])

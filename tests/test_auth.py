@@ -9,7 +9,7 @@ import pickle
 import pytest
 import requests
 
-from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused, TokenEndpointUnavailable
+from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused, MemoryStore, TokenEndpointUnavailable
 from aritma_session.sandbox import Counts, Sandbox
 
 from helpers import at_once, said, sent_authorization
@@ -50,6 +50,24 @@ class TestAttaching:
         session.auth(prepared)
         assert len(prepared.hooks["response"]) == 2
         assert prepared.hooks["response"][1] == mine
+
+    def test_arguments_are_the_settings(self, environ):
+        store = MemoryStore()
+        auth = AritmaAuth(cache=store, token_timeout=(1, 2))
+        assert auth._settings.cache is store
+        assert auth._settings.token_timeout == (1.0, 2.0)
+        assert AritmaAuth(token_timeout=3)._settings.token_timeout == (3.0, 3.0)
+
+    def test_a_client_is_not_refused_for_what_another_secret_was_refused_for(self, environ, sandbox, echo):
+        for secret, expected in (("wrong-secret-1", False), ("wrong-secret-2", False), (None, True)):
+            with AritmaSession(client_secret=secret) as session:
+                session.verify = sandbox.ca_bundle
+                if expected:
+                    assert session.get(echo).ok
+                else:
+                    with pytest.raises(CredentialsRefused):
+                        session.get(echo)
+        assert sandbox.counts.token_requests == 3
 
     def test_repr_says_who_and_where(self, session, sandbox):
         assert repr(session.auth) == f"<AritmaAuth for {sandbox.client_id!r} at {sandbox.issuer}>"

@@ -322,3 +322,11 @@ class TestLender:
         monkeypatch.setattr(adapter, "close", lambda: closed.append(True))
         fetch()
         assert closed == []
+
+
+def test_another_try_and_its_pause_stand_in_the_log(fetch, pauses, caplog):
+    caplog.set_level("INFO", logger="aritma_session")
+    fetch(Answer.error(503, retry_after=7))
+    [(level, message)] = said(caplog)
+    assert level == "INFO"
+    assert message.startswith("asking for a token again in 7.0 s: Aritma ID at https://")

@@ -633,3 +633,49 @@ def test_knows_an_address_of_its_own_too():
     place = Environment("https://id.example", hosts=("[::1]:8443",))
     assert place.has_host_of("https://user@[::1]:8443/")
     assert not place.has_host_of("https://user@[::1]/")
+
+
+class TestMemory:
+    @pytest.fixture
+    def looked(self, monkeypatch):
+        """The URLs that were taken apart."""
+        urls = []
+        find_out = Environment._find_out
+
+        def noted(environment, url, beginning):
+            urls.append(url)
+            return find_out(environment, url, beginning)
+
+        monkeypatch.setattr(Environment, "_find_out", noted)
+        return urls
+
+    def test_an_authority_is_taken_apart_once(self, looked):
+        place = Environment("https://id.example", hosts=("a.example",))
+        for _ in range(3):
+            assert place.covers("https://a.example/one/two")
+            assert place.covers("https://a.example/three?four=/five")
+            assert not place.covers("https://b.example/one")
+        assert looked == ["https://a.example/one/two", "https://b.example/one"]
+
+    def test_what_could_be_read_in_two_ways_is_not_remembered(self):
+        place = Environment("https://id.example", hosts=("a.example",))
+        for url in ("https://a.example?x/y", "https://u@a.example/", "https://a.example\\@b.example/"):
+            place.covers(url)
+        assert place._known == {}
+        assert place.covers("https://a.example")
+        assert place._known == {"https://a.example": True}
+
+    def test_no_more_than_some_are_remembered(self):
+        place = Environment("https://id.example", hosts=("*.a.example",))
+        for number in range(300):
+            assert place.covers(f"https://h{number}.a.example/")
+        assert len(place._known) == 256
+
+    def test_an_issuer_keeps_all_but_the_slash_at_its_end(self):
+        assert Environment.at("https://id.example/X/").issuer == "https://id.example/X"
+
+    def test_a_tenant_that_is_none_is_shown(self):
+        with pytest.raises(
+            ValueError, match=r"^'a/b' cannot be a tenant: it is one segment of a path, such as 'acme'$"
+        ):
+            Environment("https://id.example", tenant="a/b")

@@ -190,6 +190,22 @@ class TestKernel:
         assert in_child(lambda: in_child(lambda: taken(path))) == 1
 
 
+def test_filelock_is_what_locks_where_there_is_no_fcntl(path, monkeypatch):
+    monkeypatch.setattr(locks, "_FCNTL", False)
+    monkeypatch.setattr(locks, "_by_kernel", None)
+    assert taken(path)
+
+
+def test_a_lock_file_is_this_accounts_alone_from_its_first_moment_on(path, monkeypatch):
+    monkeypatch.setattr(locks.os, "fchmod", None)  # it needs none
+    before = os.umask(0)
+    try:
+        assert taken(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no fork here")
 class TestAfterAKill:
     @pytest.fixture

@@ -272,7 +272,7 @@ class TestReplay:
 
     def test_each_of_several_that_refuse_is_remembered(self, session, sandbox, echo):
         for path in ("status/401?as=query", "status/404"):
-            sandbox.answer_calls(*[Answer.raw(HEAD_401 + b"Content-Length: 0\r\n\r\n", status=401)] * 2)
+            sandbox.answer_calls(*[Answer(401)] * 2)
             assert session.get(f"{sandbox.api_url}/{path}").status_code == 401
             assert session.get(echo).status_code == 200
         host = sandbox.issuer.removeprefix("https://")
@@ -282,9 +282,7 @@ class TestReplay:
         ("status", "accepted"), [(204, True), (403, True), (300, False), (404, False), (503, False)]
     )
     def test_an_answer_of_the_api_itself_ends_the_probation(self, revoked, sandbox, echo, status, accepted):
-        sandbox.answer_calls(
-            Answer.raw(HEAD_401 + b"Content-Length: 0\r\n\r\n", status=401), Answer(503), Answer(status)
-        )
+        sandbox.answer_calls(Answer(401), Answer(503), Answer(status))
         assert revoked.get(echo).status_code == 503
         assert revoked.auth._source.probing
         assert revoked.get(echo).status_code == status

@@ -617,6 +617,34 @@ def waits(frame):
     return frame is not None and "began" in frame.f_locals
 
 
+class TestPauses:
+    def test_pauses_grow_to_a_twentieth_of_a_second_and_are_never_quite_the_same(
+        self, make, store, monkeypatch, caplog
+    ):
+        caplog.set_level(logging.INFO)
+        pauses = []
+        monkeypatch.setattr(source_module.time, "sleep", pauses.append)
+        now = iter(range(10**6))
+        monkeypatch.setattr(source_module.time, "monotonic", lambda: next(now) * 0.5)
+        with store.lock(KEY):
+            make(lock_timeout=10.0).token()
+        limits = [0.005, 0.01, 0.02, 0.04, *[0.05] * 100][: len(pauses)]
+        assert len(pauses) > 10
+        assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, limits, strict=True))
+        assert len(set(pauses)) == len(pauses)
+        assert [message for _, message in said(caplog)].count(
+            "another process is fetching a token: waiting for it"
+        ) == 1
+
+    @pytest.mark.parametrize("busy", [False, True])
+    def test_a_token_for_a_refused_one_that_only_the_caller_knew_is_on_probation(self, make, store, busy):
+        with store.lock(KEY) if busy else contextlib.nullcontext():
+            assert make(lock_timeout=0.01).token(rejected="unknown").on_probation
+
+    def test_nobody_waits_to_hear_of_a_token_that_is_not_there(self, make):
+        assert not make().probing
+
+
 class TestTheLog:
     def test_says_what_happens_to_the_token_in_one_line_each(self, make, store, clock, caplog):
         first, second = make(), make()

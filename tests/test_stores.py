@@ -12,6 +12,7 @@ import pathlib
 import pickle
 import socket
 import stat
+import tempfile
 import threading
 import time
 import typing
@@ -261,6 +262,13 @@ class TestFiles:
         for _ in range(3):
             files.save(KEY, TOKEN)
         assert os.listdir(files.directory) == [f"{KEY}.json"]
+
+    def test_a_save_writes_beside_what_it_replaces_under_a_name_that_is_swept(self, files, monkeypatch):
+        made = []
+        mkstemp = tempfile.mkstemp
+        monkeypatch.setattr(tempfile, "mkstemp", lambda **options: made.append(options) or mkstemp(**options))
+        files.save(KEY, TOKEN)
+        assert made == [{"prefix": f"{KEY}.", "suffix": ".tmp", "dir": files.directory}]
 
     def test_a_save_that_fails_leaves_nothing_behind(self, files, monkeypatch):
         files.save(KEY, TOKEN)
@@ -607,6 +615,10 @@ class TestOpening:
     def test_a_path_with_a_nul_is_refused(self, wrong):
         with pytest.raises(ValueError, match=r'is not "file", "memory" or a directory'):
             open_store(wrong)
+
+    def test_what_is_refused_is_named_by_its_type(self):
+        with pytest.raises(ValueError, match=r"^int is not a store: it has no load, save and lock$"):
+            open_store(7)
 
     def test_a_path_of_bytes_is_refused(self):
         class BytesPath:

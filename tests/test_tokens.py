@@ -288,3 +288,23 @@ def test_a_token_on_probation_is_not_replaced_for_half_a_minute(seconds_later, i
 @pytest.mark.parametrize("held", [token(), token().on_trial().accepted()], ids=["never tried", "accepted"])
 def test_a_token_that_is_not_on_probation_can_be_replaced_at_once(held, seconds_later):
     assert not held.irreplaceable(1000.0 + seconds_later)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Token("t", math.nan, 1.0), "the token's times are not finite"),
+        (lambda: Token.from_answer({}, 0.0), "the answer has no access_token"),
+        (lambda: Token.from_record({}), "not the record of a token"),
+        (lambda: Token.from_record({**TOKEN_RECORD, "scope": 1}), "not the record of a token"),
+        (lambda: Token.from_record({**TOKEN_RECORD, "obtained_at": "1"}), "not a number of seconds"),
+        (lambda: Token.from_record({**TOKEN_RECORD, "obtained_at": 10**400}), "not a number of seconds"),
+        (lambda: Token.from_record({**TOKEN_RECORD, "obtained_at": math.inf}), "not a number of seconds"),
+    ],
+)
+def test_an_error_says_what_is_wrong(make, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        make()
+
+
+TOKEN_RECORD = Token("t", 0.0, 1.0).to_record()

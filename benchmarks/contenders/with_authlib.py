@@ -1,4 +1,4 @@
-"""authlib, which fetches anew by itself; its leeway is set to ours where tokens are short-lived."""
+"""authlib, which fetches anew by itself; with a leeway of its own unless told another."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""requests_oauth2client's auth on a plain session; its leeway is set to ours where tokens are short-lived."""
+"""requests_oauth2client's auth on a plain session; with a leeway of its own unless told another."""
 
 import requests
 from requests_oauth2client import BearerToken, ClientSecretPost, OAuth2Client, OAuth2ClientCredentialsAuth
