@@ -102,7 +102,7 @@ class AritmaAuth(AuthBase):
             lender=lambda: endpoint.lender,
         )
         self._me = weakref.ref(self)
-        self._hook = _Hook(self._me)  # of the token that was attached last; the same one serves all its requests
+        self._hook = _Hook()  # of the token that was attached last; the same one serves all its requests
         # Host, or host and path: the token that it refused last after another, and when.
         self._stubborn: dict[str, tuple[str, float]] = {}
         self._passed: weakref.WeakSet[requests.PreparedRequest] = weakref.WeakSet()

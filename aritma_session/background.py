@@ -35,8 +35,10 @@ def start(work: Callable[[], None]) -> bool:
     try:
         thread.start()
     except RuntimeError:
-        _threads.discard(thread)
         return False
+    finally:
+        if thread.ident is None:  # it was not begun, or will take itself out
+            _threads.discard(thread)
     return True
 
 

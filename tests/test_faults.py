@@ -752,6 +752,7 @@ class TestAFork:
     IMPORTING = """if True:
         import importlib.abc, json, os, signal, sys, threading, warnings
         from aritma_session import AritmaSession
+        from requests.adapters import HTTPAdapter
         warnings.simplefilter("ignore", DeprecationWarning)  # as Python 3.12 and later have for such a fork
         from aritma_session import stores
         from aritma_session.stores import locks
@@ -766,8 +767,14 @@ class TestAFork:
                     entered.set()
                     forked.wait(0.5)
 
+        class Afterwards(HTTPAdapter):
+            def send(self, *arguments, **options):  # what others hold amid a handshake is not what this is about
+                forked.wait(20)
+                return super().send(*arguments, **options)
+
         def call():
             with AritmaSession() as session:
+                session.mount("https://", Afterwards())
                 return session.get(url, timeout=30).status_code
 
         sys.meta_path.insert(0, Slowly())
@@ -776,7 +783,9 @@ class TestAFork:
         assert entered.wait(20)
         child = os.fork()
         if child == 0:
-            signal.alarm(10)
+            forked = threading.Event()
+            forked.set()
+            signal.alarm(30)
             os._exit(call() != 200)
         forked.set()
         thread.join()

@@ -303,6 +303,35 @@ class TestFailures:
         assert store.load(KEY) is None
         assert make().token().access_token == "t3"
 
+    def test_an_interrupt_before_the_thread_begins_lets_go(self, aged, monkeypatch):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", lambda self: interrupt())
+            with pytest.raises(KeyboardInterrupt):
+                aged.token()
+        assert not aged._lock.locked()
+
+    def test_a_lock_that_is_held_elsewhere_is_tried_once_in_a_while(self, aged, store, endpoint, clock, monkeypatch):
+        tries, lock = [], store.lock
+        with store.lock(KEY):
+            monkeypatch.setattr(store, "lock", lambda key: tries.append(key) or lock(key), raising=False)
+            for _ in range(5):
+                assert renewed(aged) == "t1"
+        assert len(tries) == 1
+
+    def test_nobody_waits_for_the_lock_of_threads_to_renew_ahead(self, aged):
+        class Lock:
+            def acquire(self, **how):
+                assert how == {"timeout": 0}
+                return False
+
+        aged._locks[os.getpid()] = Lock()
+        assert aged.token().access_token == "t1"
+
+    def test_a_good_token_is_given_without_a_search(self, aged, clock, monkeypatch):
+        settle()
+        monkeypatch.setattr(aged, "_find", None)
+        assert aged.token(rejected="another").access_token == "t1"
+
     def test_an_interrupt_as_the_thread_begins_lets_go_of_nothing_twice(self, aged, endpoint, monkeypatch, clock):
         start = threading.Thread.start
 
@@ -505,3 +534,7 @@ def no_thread():
 
 def no_store():
     raise OSError("no space")
+
+
+def interrupt():
+    raise KeyboardInterrupt

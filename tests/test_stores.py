@@ -569,7 +569,20 @@ class TestFiles:
         monkeypatch.setattr(file_module, "_POSIX", False)
         with pytest.raises(PermissionError):
             files.save(KEY, TOKEN)
-        assert 0 < sum(pauses) < 1
+        assert pauses == [0.01] * 4
+
+    def test_the_last_try_counts(self, files, monkeypatch):
+        busy, replace = [PermissionError()] * 4, os.replace
+
+        def replace_when_free(source, target):
+            if busy:
+                raise busy.pop()
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", replace_when_free)
+        monkeypatch.setattr(file_module, "_POSIX", False)
+        files.save(KEY, TOKEN)
+        assert files.load(KEY) == TOKEN
 
 
 class TestOpening:
