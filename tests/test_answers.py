@@ -108,6 +108,11 @@ class TestTokens:
         assert "repeats the secret" in str(error)
         assert sandbox.client_secret not in str(error)
 
+    def test_that_would_take_long_to_look_at_are_not_quoted(self, refusal):
+        # One letter that is eighteen in its plain form (Unicode's NFKC).
+        body = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}".encode() * 8000
+        assert "withheld: it cannot be read" in str(refusal(Answer(400, body)))
+
     @pytest.mark.parametrize(
         "body",
         [
