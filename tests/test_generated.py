@@ -363,7 +363,8 @@ def challenging(tmp_path_factory):
 challenges = st.lists(
     st.sampled_from(["Bearer", "Basic ", "bearer", 'realm="a"', 'error="invalid_token"', 'error="insufficient_scope"'])
     | st.sampled_from([" ", ",", "=", '"', '\\"', "scope=", "\r\n ", "\t", "\r", "\x0b", "\x1c", "\x85", "\0", "\xff"])
-    | st.sampled_from(["Content-Length: 1", "\rX: y", "x" * 999])
+    # A second length that is a number is no HTTP any more, and requests raises for it as it does for everybody.
+    | st.sampled_from(["Content-Length: x", "\rX: y", "x" * 999])
     | st.text(st.characters(max_codepoint=255, exclude_characters="\n"), max_size=9),
     max_size=8,
 ).map("".join)
