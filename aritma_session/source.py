@@ -132,10 +132,11 @@ class TokenSource:
         with self._store.lock() as held:
             if not held:  # somebody is looking for a token: the others are told after the next answer
                 return
-            self._untold = None
             stored = self._store.load()
             if stored is not None and stored.access_token == text and stored.on_probation:
                 self._store.save(stored.accepted())
+            if self._untold == text and not self._store.troubled:
+                self._untold = None
 
     @property
     def _token(self) -> Token | None:

@@ -15,17 +15,18 @@ from aritma_session.sandbox import Sandbox
 #: What the surroundings of a test run could say, and a test must not hear.
 DEAF_TO = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CACHE_HOME")
 
-#: Generated input: every day the same and in seconds; with "--hypothesis-profile soak" always other, and for minutes.
+#: Generated input: every day the same, and in seconds, as what passed yesterday is not to fail today; with
+#: "--hypothesis-profile hunt" always other, and for minutes.
 hypothesis.settings.register_profile(
     "everyday", derandomize=True, max_examples=100, stateful_step_count=30, deadline=None, database=None
 )
 hypothesis.settings.register_profile(
-    "soak",
+    "hunt",
     hypothesis.settings.get_profile("everyday"),
     derandomize=False,
+    print_blob=True,
     max_examples=2000,
     stateful_step_count=60,
-    print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("everyday")

@@ -645,6 +645,21 @@ class TestPauses:
         assert not make().probing
 
 
+class TestAcceptance:
+    def test_is_told_again_where_the_store_was_in_trouble(self, make):
+        store = Broken()
+        source = make(store=store)
+        source.token()
+        source.token(rejected="t1")
+        store.names = ("load",)
+        source.accept("t2")
+        assert source.probing
+        store.names = ()
+        source.accept("t2")
+        assert not store.load(KEY).on_probation
+        assert not source.probing
+
+
 class TestTheLog:
     def test_says_what_happens_to_the_token_in_one_line_each(self, make, store, clock, caplog):
         first, second = make(), make()

@@ -36,6 +36,11 @@ class ForgivingStore:
         except TypeError:  # a store of the user's that has no hash
             return id(self._store), self._key
 
+    @property
+    def troubled(self) -> bool:
+        """Whether something that the store was asked for last has failed."""
+        return bool(self._troubles)
+
     def load(self) -> Token | None:
         """Give the token that is there; ``None`` where there is none, or the store fails."""
         try:
