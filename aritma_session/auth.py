@@ -75,7 +75,7 @@ class AritmaAuth(AuthBase):
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
     ) -> None:
-        secret = client_secret if isinstance(client_secret, Secret) else Secret.given(client_secret)
+        secret = Secret.given(client_secret)
         del client_secret  # a traceback that shows variables, of an error about another setting, would show it
         settings = Settings.resolve(
             client_id,

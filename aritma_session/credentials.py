@@ -33,9 +33,11 @@ class Secret(Value):
     def given(cls, argument: object) -> Secret | None:
         """Hide what a caller has passed, before anything can be raised in whose frames it would stand.
 
-        :param argument: what was passed, of whatever type; ``None`` where nothing was.
+        :param argument: what was passed, of whatever type; ``None`` where nothing was, and a secret where it is hidden.
         """
-        return None if argument is None else cls(argument)  # type: ignore[arg-type]  # settings look at the type
+        if argument is None or isinstance(argument, cls):
+            return argument
+        return cls(argument)  # type: ignore[arg-type]  # settings look at the type
 
     def reveal(self) -> str:
         """Give the secret.

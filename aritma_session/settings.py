@@ -85,7 +85,7 @@ class Settings(Value):
         :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
             and shows no secret.
         """
-        secret = client_secret if isinstance(client_secret, Secret) else Secret.given(client_secret)
+        secret = Secret.given(client_secret)
         del client_secret  # as in AritmaSession
         place = _setting("environment", environment, _environment, "production")
         hosts = _setting("api_hosts", api_hosts, _hosts, "")
