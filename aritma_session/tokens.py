@@ -14,6 +14,9 @@ __all__ = ["Token"]
 #: inject.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 
+#: What a refresh token may be made of (RFC 6749, appendix A.17).
+_VSCHARS = re.compile(r"[\x20-\x7e]+")
+
 #: Seconds that a token is believed to live where the server does not say (RFC 6749, section 5.1 only recommends it).
 #: Short, because a token that outlives this costs one token request, and one that does not costs a refused call.
 UNSTATED_LIFETIME = 300.0
@@ -45,10 +48,20 @@ class Token(Value):
     :param scope: the scope granted, space-delimited, where the server said it.
     :param on_probation: true while the token, fetched because its predecessor was refused, has not been accepted.
     :param renewal_tried_at: seconds since the epoch, read when some process last began to renew the token ahead.
+    :param refresh_token: what the next token may be asked for with (RFC 6749, section 6), where the server gave one; it
+        never shows in ``repr``.
     :raises ValueError: when the text could not stand in an ``Authorization`` header, or the times make no sense.
     """
 
-    __slots__ = ("access_token", "obtained_at", "expires_at", "scope", "on_probation", "renewal_tried_at")
+    __slots__ = (
+        "access_token",
+        "obtained_at",
+        "expires_at",
+        "scope",
+        "on_probation",
+        "renewal_tried_at",
+        "refresh_token",
+    )
 
     access_token: str
     obtained_at: float
@@ -56,8 +69,9 @@ class Token(Value):
     scope: str | None
     on_probation: bool
     renewal_tried_at: float | None
+    refresh_token: str | None
 
-    _hidden = frozenset({"access_token"})
+    _hidden = frozenset({"access_token", "refresh_token"})
 
     def __init__(
         self,
@@ -67,15 +81,19 @@ class Token(Value):
         scope: str | None = None,
         on_probation: bool = False,
         renewal_tried_at: float | None = None,
+        refresh_token: str | None = None,
     ) -> None:
         if not _B64TOKEN.fullmatch(access_token):
             raise ValueError("the access token has characters that may not stand in an Authorization header")
+        if refresh_token is not None and not _VSCHARS.fullmatch(refresh_token):
+            raise ValueError("the refresh token has characters that it may not have")
         if not (math.isfinite(obtained_at) and math.isfinite(expires_at) and math.isfinite(renewal_tried_at or 0.0)):
             raise ValueError("the token's times are not finite")
         if expires_at < obtained_at:
             raise ValueError("the token expired before it was obtained")
         self._set(access_token=access_token, obtained_at=obtained_at, expires_at=expires_at)
         self._set(scope=scope, on_probation=on_probation, renewal_tried_at=renewal_tried_at)
+        self._set(refresh_token=refresh_token)
 
     @classmethod
     def from_answer(cls, answer: dict[str, Any], obtained_at: float) -> Token:
@@ -85,7 +103,7 @@ class Token(Value):
         :param obtained_at: seconds since the epoch, read just before the token request was sent.
         :raises ValueError: when ``access_token`` is missing or cannot be used.
         """
-        text, scope = answer.get("access_token"), answer.get("scope")
+        text, scope, refresh_token = (answer.get(name) for name in ("access_token", "scope", "refresh_token"))
         if not isinstance(text, str):
             raise ValueError("the answer has no access_token")
         if isinstance(scope, list):
@@ -95,6 +113,10 @@ class Token(Value):
             obtained_at=obtained_at,
             expires_at=obtained_at + _lifetime(answer.get("expires_in")),
             scope=scope if isinstance(scope, str) else None,
+            # One that could not be used is none: a person is asked to log in again when it would be needed.
+            refresh_token=refresh_token
+            if isinstance(refresh_token, str) and _VSCHARS.fullmatch(refresh_token)
+            else None,
         )
 
     @classmethod
@@ -104,17 +126,19 @@ class Token(Value):
         :raises ValueError: when a field is missing or of the wrong type.
         """
         try:
-            text, obtained, expires, scope, on_probation, tried = (record[name] for name in cls.fields())
+            text, obtained, expires, scope, on_probation, tried, refresh = (record[name] for name in cls.fields())
         except KeyError:
             raise ValueError("not the record of a token") from None
-        if not (isinstance(text, str) and isinstance(scope, (str, type(None))) and isinstance(on_probation, bool)):
+        perhaps = (str, type(None))
+        if not (isinstance(text, str) and isinstance(scope, perhaps) and isinstance(refresh, perhaps)):
             raise ValueError("not the record of a token")
-        return cls(
-            text, _seconds(obtained), _seconds(expires), scope, on_probation, None if tried is None else _seconds(tried)
-        )
+        if not isinstance(on_probation, bool):
+            raise ValueError("not the record of a token")
+        tried_at = None if tried is None else _seconds(tried)
+        return cls(text, _seconds(obtained), _seconds(expires), scope, on_probation, tried_at, refresh)
 
     def to_record(self) -> dict[str, Any]:
-        """Give the fields as plain JSON values; the token's text is among them."""
+        """Give the fields as plain JSON values; the token's text, and the refresh token, are among them."""
         return self._fields()
 
     @property

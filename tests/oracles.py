@@ -40,7 +40,7 @@ def check_loaded(data, key, token):
     assert type(record["version"]) is int  # to Python, true and 1.0 are 1 as well
     assert record["version"] == 1
     assert record["key"] == key
-    for name in ("access_token", "scope", "on_probation"):
+    for name in ("access_token", "scope", "on_probation", "refresh_token"):
         assert getattr(token, name) == record[name]
     for name in ("obtained_at", "expires_at", "renewal_tried_at"):
         stated = record[name]

@@ -109,6 +109,7 @@ class TestToken:
             scope=st.none() | any_text,
             on_probation=st.booleans(),
             renewal_tried_at=st.none() | numbers,
+            refresh_token=st.none() | st.text(),
         )
     )
     def test_any_record_gives_its_token_or_a_value_error_that_does_not_show_it(self, record):
@@ -175,6 +176,7 @@ def records(draw):
         "scope": st.none() | any_text,
         "on_probation": st.booleans(),
         "renewal_tried_at": st.none() | moments,
+        "refresh_token": st.none() | st.text(),
     }
     record = draw(st.fixed_dictionaries(fields))
     if draw(st.booleans()):  # of those that are left as they are, most can be believed

@@ -26,7 +26,7 @@ from aritma_session.stores import open_store
 from helpers import in_child, results, said, wait_for
 
 KEY = "0123456789abcdef"
-TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True)
+TOKEN = Token("first.to-ken", 1000.0, 4600.5, "bankservice", on_probation=True, refresh_token="re fresh")
 OTHER = Token("second", 2000.0, 5600.0)
 
 needs_root = pytest.mark.skipif(getattr(os, "geteuid", int)() != 0, reason="only root can give files away")
@@ -63,6 +63,17 @@ class TestEveryStore:
         store.save(KEY, TOKEN)
         store.save("fedcba", OTHER)
         assert (store.load(KEY), store.load("fedcba")) == (TOKEN, OTHER)
+
+    def test_has_nothing_that_was_removed(self, store):
+        store.save(KEY, TOKEN)
+        store.save("fedcba", OTHER)
+        store.remove(KEY)
+        store.remove(KEY)
+        assert (store.load(KEY), store.load("fedcba")) == (None, OTHER)
+
+    def test_removes_nothing_where_there_never_was_anything(self, store):
+        store.remove(KEY)
+        assert store.load(KEY) is None
 
     def test_gives_its_lock_once(self, store):
         with store.lock(KEY) as first, store.lock(KEY) as second, store.lock("fedcba") as other:
@@ -618,7 +629,7 @@ class TestOpening:
             open_store(wrong)
 
     def test_what_is_refused_is_named_by_its_type(self):
-        with pytest.raises(ValueError, match=r"^int is not a store: it has no load, save and lock$"):
+        with pytest.raises(ValueError, match=r"^int is not a store: it has no load, save, remove and lock$"):
             open_store(7)
 
     def test_a_path_of_bytes_is_refused(self):

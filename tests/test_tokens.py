@@ -21,6 +21,23 @@ def token(lifetime=3600.0, **changes):
 # --- the text
 
 
+@pytest.mark.parametrize("text", ["", "line\nbreak", "t\u00f6ken"])
+def test_a_refresh_token_that_could_not_be_sent_is_refused_and_not_shown(text):
+    with pytest.raises(ValueError, match=r"^the refresh token has characters that it may not have$"):
+        token(refresh_token=text)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("re fresh", "re fresh"), (None, None), (1, None), ("", None), ("line\nbreak", None)]
+)
+def test_a_refresh_token_is_kept_where_it_can_be_used(given, kept):
+    assert Token.from_answer({"access_token": "t", "refresh_token": given}, 0.0).refresh_token == kept
+
+
+def test_a_refresh_token_never_shows():
+    assert "secret-refresh" not in repr(token(refresh_token="secret-refresh"))
+
+
 @pytest.mark.parametrize("text", ["a", TEXT, "A-z_0.9~+/", "c2ln=", "c2ln=="])
 def test_every_bearer_token_of_rfc_6750_can_be_held(text):
     assert Token(text, 0.0, 1.0).access_token == text
@@ -182,7 +199,8 @@ def test_an_answer_with_an_impossible_token_is_refused_and_not_shown():
 
 
 @pytest.mark.parametrize(
-    "held", [token(), token(scope="a b"), token(scope=""), token(on_probation=True), token(lifetime=0.0)]
+    "held",
+    [token(), token(scope="a b"), token(scope=""), token(on_probation=True, refresh_token="r"), token(lifetime=0.0)],
 )
 def test_a_record_survives_json(held):
     assert Token.from_record(json.loads(json.dumps(held.to_record()))) == held
@@ -219,6 +237,8 @@ def test_a_record_that_lacks_a_field_is_refused_and_not_shown(field):
         {"expires_at": 10**400},
         {"scope": 5},
         {"scope": ["a"]},
+        {"refresh_token": 1},
+        {"refresh_token": "line\nbreak"},
         {"on_probation": 0},
         {"on_probation": None},
         {"on_probation": "true"},

@@ -43,6 +43,9 @@ class TokenStore(Protocol):
     def save(self, key: str, token: Token) -> None:
         """Keep this token under this key, in place of any other; readers see the old one or the new one, whole."""
 
+    def remove(self, key: str) -> None:
+        """Keep nothing under this key any more; there may be nothing already."""
+
     def lock(self, key: str) -> AbstractContextManager[bool]:
         """Try once to be the only one, of all threads and processes, who fetches a token for this key.
 
@@ -66,6 +69,9 @@ class MemoryStore:
 
     def save(self, key: str, token: Token) -> None:
         self._tokens[key] = token
+
+    def remove(self, key: str) -> None:
+        self._tokens.pop(key, None)
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
@@ -106,7 +112,7 @@ def open_store(cache: object) -> TokenStore:
         return _store_below(cache)
     if isinstance(cache, TokenStore) and not isinstance(cache, type):
         return cache
-    raise ValueError(f"{type(cache).__name__} is not a store: it has no load, save and lock")
+    raise ValueError(f"{type(cache).__name__} is not a store: it has no load, save, remove and lock")
 
 
 def _store_below(directory: str | os.PathLike[str]) -> TokenStore:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import time
 from collections.abc import Iterator
 
 from ..tokens import Token
+from . import records
 from .locks import try_lock
 
 __all__ = ["FileStore"]
-
-#: Raised when a record's meaning changes; a file of another version is a miss, and is overwritten.
-_VERSION = 1
 
 #: Bytes; a record is about 2 KiB, and what is much larger is none.
 _LARGEST_RECORD = 256 * 1024
@@ -63,14 +60,7 @@ class FileStore:
             data = _read_private(self._path(key))
         except FileNotFoundError:
             return None
-        try:
-            record = json.loads(data)
-            version = record.pop("version")
-            if type(version) is not int or version != _VERSION or record.pop("key") != key:  # True is 1
-                return None
-            return Token.from_record(record)
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-            return None
+        return records.load(key, data)
 
     def save(self, key: str, token: Token) -> None:
         """Write the token to a file of its own and put that in the place of this key's file.
@@ -81,7 +71,7 @@ class FileStore:
         import tempfile
 
         self._make_directory()
-        data = json.dumps({"version": _VERSION, "key": key, **token.to_record()}).encode()
+        data = records.dump(key, token)
         self._sweep(key)
         descriptor, temporary = tempfile.mkstemp(prefix=f"{key}.", suffix=".tmp", dir=self.directory)
         try:
@@ -94,6 +84,15 @@ class FileStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
+
+    def remove(self, key: str) -> None:
+        """Remove this key's file, if there is one.
+
+        :raises OSError: when it cannot be removed, or the directory is not this account's alone.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            _check_directory(self.directory)
+            os.unlink(self._path(key))
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:

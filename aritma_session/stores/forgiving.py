@@ -61,6 +61,16 @@ class ForgivingStore:
         self._troubles.discard("written")
         return True
 
+    def remove(self) -> bool:
+        """Keep no token any more, and tell whether the store could do without."""
+        try:
+            self._store.remove(self._key)
+        except Exception as error:
+            self._degrade("cleared", error)
+            return False
+        self._troubles.discard("cleared")
+        return True
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Try the store's lock once; one that has none to give leaves nobody to wait for, and counts as held."""
