@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .auth import AritmaAuth
     from .environment import DEVELOPMENT, PRODUCTION, Environment
-    from .exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
+    from .exceptions import CredentialsRefused, LoginRequired, TokenEndpointUnavailable, TokenError
     from .session import AritmaSession
     from .stores import MemoryStore, TokenStore
     from .stores.file import FileStore
@@ -24,6 +24,7 @@ __all__ = [
     "CredentialsRefused",
     "Environment",
     "FileStore",
+    "LoginRequired",
     "MemoryStore",
     "Token",
     "TokenEndpointUnavailable",
@@ -41,6 +42,7 @@ _HOMES = {
     "CredentialsRefused": "exceptions",
     "Environment": "environment",
     "FileStore": "stores.file",
+    "LoginRequired": "exceptions",
     "MemoryStore": "stores",
     "Token": "tokens",
     "TokenEndpointUnavailable": "exceptions",

@@ -13,6 +13,7 @@ from .redaction import copy_response
 from .tokens import Token
 
 if TYPE_CHECKING:
+    from .grants import Grant
     from .redaction import Redactor
 
 __all__ = ["read_answer"]
@@ -25,11 +26,9 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LASTING = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
 
 _ADVICE = {
-    "invalid_client": "check client_id and client_secret (ARITMA_CLIENT_ID, ARITMA_CLIENT_SECRET), and that both "
-    "belong to this environment (ARITMA_ENVIRONMENT)",
-    "unauthorized_client": "ask Aritma to allow this client the client-credentials grant",
     "invalid_scope": "check scope (ARITMA_SCOPE; spaces between several): the client may not be allowed it; an empty "
     "scope asks for all it is",
+    "invalid_target": "check extra (ARITMA_EXTRA): the client may not be allowed its audience or resource",
     "unsupported_grant_type": "check environment (ARITMA_ENVIRONMENT): this may not be Aritma ID's token endpoint",
 }
 
@@ -42,27 +41,28 @@ _WITHHELD = b"*** (withheld: it may hold a token)"
 _EXPLANATIONS = ("error", "error_description", "error_uri")
 
 
-def read_answer(response: requests.Response, started: float, redactor: Redactor) -> Token | TokenError:
+def read_answer(response: requests.Response, started: float, redactor: Redactor, grant: Grant) -> Token | TokenError:
     """Give the token of an answer that grants one, or the error that any other answer means.
 
     The status is looked at first: the page of a broken proxy is no JSON, and no "missing token" either.
 
     :param started: seconds since the epoch, read just before the token request was sent.
+    :param grant: what was asked with.
     """
     status, answer = response.status_code, _json_object(response)
     if status == requests.codes.ok and answer is not None and answer.get("error") is None:
         try:
-            return _token(answer, started, redactor)
+            return _token(answer, started, redactor, grant)
         except ValueError as error:
             what = f"gave a token that cannot be used: {error}"
             return _error(TokenError, what, _CHECK_PLACE, response, redactor)
     if answer is not None and isinstance(answer.get("error"), str):
-        return _refusal(answer, response, redactor)
-    kind, what, advice = _meaning(status)
+        return _refusal(answer, response, redactor, grant)
+    kind, what, advice = _meaning(status, grant)
     return _error(kind, what, advice, response, redactor)
 
 
-def _token(answer: dict[str, Any], started: float, redactor: Redactor) -> Token:
+def _token(answer: dict[str, Any], started: float, redactor: Redactor, grant: Grant) -> Token:
     """Make the token; refuse one that could not be sent as ``Authorization: Bearer``."""
     kind = answer.get("token_type", "Bearer")  # required (RFC 6749, section 5.1), and left out by some servers
     if not isinstance(kind, str) or kind.lower() != "bearer":
@@ -70,21 +70,32 @@ def _token(answer: dict[str, Any], started: float, redactor: Redactor) -> Token:
     token = Token.from_answer(answer, started)
     if redactor.repeats(token.access_token):  # it would be sent to the API, and be written to disk
         raise ValueError("it repeats the secret")
+    grant.verify(answer)
+    if not grant.has_user:  # a client that can ask by itself needs none, and what is not kept cannot be stolen
+        token = token.replace(refresh_token=None)
     return token.replace(scope=None) if redactor.repeats(token.scope or "") else token
 
 
-def _refusal(answer: dict[str, Any], response: requests.Response, redactor: Redactor) -> TokenError:
+def _refusal(answer: dict[str, Any], response: requests.Response, redactor: Redactor, grant: Grant) -> TokenError:
     """Read an error of RFC 6749, section 5.2."""
     error, description, uri = (_explanation(answer.get(name), redactor) for name in _EXPLANATIONS)
-    kind, what, advice = _meaning(response.status_code)
+    kind, what, advice = _meaning(response.status_code, grant)
     if response.status_code not in TRANSIENT:
         kind = CredentialsRefused if error in _LASTING or kind is CredentialsRefused else TokenError
+        kind, advice = grant.meaning(error) or (kind, _advice(error, grant))
         what = "refused the request"
-        advice = _ADVICE.get(error or "", "see the error code in RFC 6749, section 5.2, or ask Aritma")
     what += f": {error}" + (f" ({description})" if description else "")
     found = _error(kind, what, advice, response, redactor, snippet=False)
     found.error, found.error_description, found.error_uri = error, description, uri
     return found
+
+
+def _advice(error: str | None, grant: Grant) -> str:
+    if error == "invalid_client":
+        return grant.authentication.advice
+    if error == "unauthorized_client":
+        return f"ask Aritma to allow this client the {grant.name.replace('_', '-')} grant"
+    return _ADVICE.get(error or "", "see the error code in RFC 6749, section 5.2, or ask Aritma")
 
 
 def _explanation(value: object, redactor: Redactor) -> str | None:
@@ -94,14 +105,14 @@ def _explanation(value: object, redactor: Redactor) -> str | None:
         return None
 
 
-def _meaning(status: int) -> tuple[type[TokenError], str, str]:
+def _meaning(status: int, grant: Grant) -> tuple[type[TokenError], str, str]:
     """Tell what a status means by itself: the error, what happened, what to do."""
     if status in TRANSIENT:
         return TokenEndpointUnavailable, "is in trouble", "try again later"
     if 300 <= status < 400:
         return TokenError, "answered with a redirect", f"none is followed with a secret; {_CHECK_PLACE}"
     if status == requests.codes.unauthorized:
-        return CredentialsRefused, "refused the client", _ADVICE["invalid_client"]
+        return CredentialsRefused, "refused the client", grant.authentication.advice
     return TokenError, "gave an answer that is no token", f"{_CHECK_PLACE}, and any proxy on the way"
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .replay import drain, replay, replayable
 from .settings import Settings
-from .source import TokenSource
+from .wiring import token_source
 
 if TYPE_CHECKING:
     from .environment import Environment
@@ -60,6 +60,18 @@ class AritmaAuth(AuthBase):
     :param cache: ``"file"`` (the default), ``"memory"``, a directory, or a :class:`~aritma_session.TokenStore`.
     :param api_hosts: further hosts that are given the token: ``host``, ``host:port`` or ``*.domain``.
     :param token_timeout: seconds for a token request, as one number or as (connect, read); (10, 30) by default.
+    :param grant: the way in: ``"client_credentials"`` (the default), ``"password"``, or ``"authorization_code"`` or
+        ``"implicit"``, which use what ``aritma-session login`` has left in the cache.
+    :param token_endpoint_auth_method: how the client proves itself (RFC 7591, section 2): ``"client_secret_post"``,
+        ``"client_secret_basic"``, ``"private_key_jwt"``, ``"tls_client_auth"`` (with the session's ``cert``) or
+        ``"none"``; by default what there is a secret for.
+    :param token_endpoint_auth_signing_alg: ``"RS256"``, ``"PS256"`` or ``"ES256"``; by default what suits the key.
+    :param private_key: the client's private key in PEM, or the path of its file as an :class:`os.PathLike`.
+    :param private_key_passphrase: the passphrase of an encrypted key.
+    :param private_key_id: the ``kid`` of the key, where Aritma ID needs it.
+    :param username: the user's name, for the grants with a user.
+    :param password: the user's password, for the password grant.
+    :param extra: further parameters of every token request, such as ``{"audience": ...}``.
     :raises ValueError: when a setting is missing or impossible.
     """
 
@@ -74,18 +86,37 @@ class AritmaAuth(AuthBase):
         cache: str | os.PathLike[str] | TokenStore | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        grant: str | None = None,
+        token_endpoint_auth_method: str | None = None,
+        token_endpoint_auth_signing_alg: str | None = None,
+        private_key: str | os.PathLike[str] | Secret | None = None,
+        private_key_passphrase: str | Secret | None = None,
+        private_key_id: str | None = None,
+        username: str | None = None,
+        password: str | Secret | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
-        secret = Secret.given(client_secret)
-        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
+        hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
+        # A traceback that shows variables, of an error about another setting, would show them.
+        del client_secret, private_key, private_key_passphrase, password
         settings = Settings.resolve(
             client_id,
-            secret,
+            hidden[0],
             environment=environment,
             scope=scope,
             tenant=tenant,
             cache=cache,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
+            grant=grant,
+            token_endpoint_auth_method=token_endpoint_auth_method,
+            token_endpoint_auth_signing_alg=token_endpoint_auth_signing_alg,
+            private_key=hidden[1],
+            private_key_passphrase=hidden[2],
+            private_key_id=private_key_id,
+            username=username,
+            password=hidden[3],
+            extra=extra,
         )
         self._wire(settings)
 
@@ -93,14 +124,7 @@ class AritmaAuth(AuthBase):
         self._settings = settings
         self._environment = settings.environment
         self._endpoint = endpoint = TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout)
-        grant = settings.grant
-        self._source = TokenSource(
-            lambda: endpoint.fetch(grant),
-            settings.cache,
-            settings.cache_key,
-            asker=grant,
-            lender=lambda: endpoint.lender,
-        )
+        self._source = token_source(settings, lambda: endpoint, lambda: endpoint.lender)
         self._me = weakref.ref(self)
         self._hook = _Hook()  # of the token that was attached last; the same one serves all its requests
         # Host, or host and path: the token that it refused last after another, and when.

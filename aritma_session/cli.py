@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 
 if TYPE_CHECKING:
-    from .tokens import Token
+    from .endpoint import TokenEndpoint
 
 __all__ = ["main"]
 
@@ -107,17 +107,16 @@ def _between(lowest: int, highest: int) -> Callable[[str], int]:
 
 def _token(options: argparse.Namespace) -> int:
     from .settings import Settings
-    from .source import TokenSource
+    from .wiring import token_source
 
     settings = Settings.resolve()
-    grant = settings.grant
 
-    def fetch() -> Token:
+    def endpoint() -> TokenEndpoint:
         from .endpoint import TokenEndpoint  # requests comes with it, which a warm cache has no use for
 
-        return TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout).fetch(grant)
+        return TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout)
 
-    source = TokenSource(fetch, settings.cache, settings.cache_key, asker=grant)
+    source = token_source(settings, endpoint)
     print(options.line.format(source.token().access_token))
     return OK
 

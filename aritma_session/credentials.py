@@ -1,4 +1,4 @@
-"""A client secret that does not show itself."""
+"""Secrets and private keys that do not show themselves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from .values import Value
 
-__all__ = ["Secret", "without_credentials"]
+__all__ = ["PrivateKey", "Secret", "without_credentials"]
 
 
 class Secret(Value):
@@ -39,15 +39,23 @@ class Secret(Value):
             return argument
         return cls(argument)  # type: ignore[arg-type]  # settings look at the type
 
+    def text(self) -> str:
+        """Give what is there, line breaks and all.
+
+        :raises ValueError: when the file cannot be read, or there is nothing.
+        """
+        text = self.value if self.path is None else _read(self.path)
+        if not text or text.isspace():
+            raise ValueError("it is empty")
+        return text
+
     def reveal(self) -> str:
         """Give the secret.
 
         :raises ValueError: when the file cannot be read, or what was found cannot be a secret. The message says why and
             shows nothing of it.
         """
-        secret = self.value if self.path is None else _read(self.path)
-        if not secret or secret.isspace():
-            raise ValueError("it is empty")
+        secret = self.text()
         if not secret.isprintable():
             raise ValueError("it holds a line break or another control character, as a copied line may")
         return secret
@@ -60,6 +68,58 @@ class Secret(Value):
         except ValueError as error:
             return str(error)
         return None
+
+
+class PrivateKey(Value):
+    """Hold a private key in PEM (RFC 7468), and the passphrase that it may be encrypted with.
+
+    :param pem: the key.
+    :param passphrase: its passphrase, where it is encrypted.
+    """
+
+    __slots__ = ("pem", "passphrase")
+
+    pem: Secret
+    passphrase: Secret | None
+
+    def __init__(self, pem: Secret, passphrase: Secret | None = None) -> None:
+        self._set(pem=pem, passphrase=passphrase)
+
+    def reveal(self) -> tuple[str, str | None]:
+        """Give the key and the passphrase.
+
+        What can be seen without reading the key itself is looked at: that would take longer than a token request.
+
+        :raises ValueError: when it cannot be read, is no private key in PEM, or is encrypted and has no passphrase, or
+            the other way round. The message shows nothing of either.
+        """
+        pem, passphrase = self.pem.text(), self.passphrase.reveal() if self.passphrase else None
+        label = re.search(r"-----BEGIN ([A-Z0-9 ]+)-----(?=.*-----END \1-----)", pem, re.DOTALL)
+        if label is None:
+            raise ValueError("it is no whole PEM text, which begins with '-----BEGIN PRIVATE KEY-----'")
+        if label[1] not in _KEY_LABELS:
+            raise ValueError(
+                f"it is a {label[1].lower()}: what is needed is a private key, in PKCS #8, PKCS #1 or SEC 1"
+            )
+        encrypted = "ENCRYPTED" in label[1] or "Proc-Type: 4,ENCRYPTED" in pem
+        if encrypted and passphrase is None:
+            raise ValueError("it is encrypted: set private_key_passphrase (ARITMA_PRIVATE_KEY_PASSPHRASE) too")
+        if passphrase is not None and not encrypted:
+            raise ValueError("it is not encrypted: leave private_key_passphrase (ARITMA_PRIVATE_KEY_PASSPHRASE) out")
+        return pem, passphrase
+
+    @property
+    def problem(self) -> str | None:
+        """Why the key cannot be used; told without an exception, in whose frames it would stand."""
+        try:
+            self.reveal()
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+#: What stands between BEGIN and END of the keys that can be read.
+_KEY_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}
 
 
 def without_credentials(text: str) -> str:

@@ -56,8 +56,10 @@ class TokenEndpoint:
         :param grant: who asks, and for what.
         :raises CredentialsRefused: when the client itself is refused; that is never tried again.
         :raises TokenEndpointUnavailable: when no try was answered.
+        :raises LoginRequired: when there is nothing to ask with until a person has logged in.
         :raises TokenError: when the answer is of no use.
         """
+        grant.check()
         with unforked():  # heavy: what it leans on is imported for the first token request
             from .token_request import ask
 

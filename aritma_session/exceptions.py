@@ -6,6 +6,7 @@ for requests keeps working::
     requests.RequestException
     └── TokenError                      no token could be had
         ├── CredentialsRefused          Aritma ID refused the client: a person must change a setting
+        ├── LoginRequired               a person must log in, or log in again: the message says how
         └── TokenEndpointUnavailable    Aritma ID could not be reached, or is in trouble: trying later may help
 
 A setting that is missing or impossible is a :class:`ValueError`, raised when the session is made.
@@ -20,7 +21,7 @@ from requests import RequestException
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["CredentialsRefused", "TokenEndpointUnavailable", "TokenError"]
+__all__ = ["CredentialsRefused", "LoginRequired", "TokenEndpointUnavailable", "TokenError"]
 
 
 class TokenError(RequestException):
@@ -50,6 +51,10 @@ class TokenError(RequestException):
 
 class CredentialsRefused(TokenError):
     """Say that Aritma ID refused the client, its secret or its scope; asking again with the same would not help."""
+
+
+class LoginRequired(TokenError):
+    """Say that a token can be had only after a person has logged in, and what to run for that."""
 
 
 class TokenEndpointUnavailable(TokenError):

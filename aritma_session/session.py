@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -73,20 +73,39 @@ class AritmaSession(requests.Session):
         cache: str | os.PathLike[str] | TokenStore | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        grant: str | None = None,
+        token_endpoint_auth_method: str | None = None,
+        token_endpoint_auth_signing_alg: str | None = None,
+        private_key: str | os.PathLike[str] | None = None,
+        private_key_passphrase: str | None = None,
+        private_key_id: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
-        secret = Secret.given(client_secret)
-        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
+        hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
+        # A traceback that shows variables, of an error about another setting, would show them.
+        del client_secret, private_key, private_key_passphrase, password
         super().__init__()
         self._process = os.getpid()
         auth = AritmaAuth(
             client_id,
-            secret,
+            hidden[0],
             environment=environment,
             scope=scope,
             tenant=tenant,
             cache=cache,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
+            grant=grant,
+            token_endpoint_auth_method=token_endpoint_auth_method,
+            token_endpoint_auth_signing_alg=token_endpoint_auth_signing_alg,
+            private_key=hidden[1],
+            private_key_passphrase=hidden[2],
+            private_key_id=private_key_id,
+            username=username,
+            password=hidden[3],
+            extra=extra,
         )
         auth.borrow(self)
         self.auth = auth

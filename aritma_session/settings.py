@@ -7,59 +7,76 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-from .credentials import Secret, without_credentials
+from .clients import (
+    ClientAuthentication,
+    ClientSecretBasic,
+    ClientSecretPost,
+    NoSecret,
+    PrivateKeyJwt,
+    TlsClientAuth,
+)
+from .credentials import PrivateKey, Secret, without_credentials
 from .environment import DEVELOPMENT, PRODUCTION, Environment
-from .grants import ClientCredentials
+from .grants import ClientCredentials, Grant, Login, Password
+from .lookup import a, secret_setting, setting, source_of, ways_to, words
 from .stores import TokenStore, open_store
 from .values import Value
 
 __all__ = ["Settings"]
 
-_T = TypeVar("_T")
-
 #: One scope token (RFC 6749, section 3.3).
 _SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]+"
+
+GRANTS = ("client_credentials", "password", "authorization_code", "implicit")
+
+_LOGINS = {"authorization_code", "implicit"}
+
+#: Where a person logs in, a refresh token is asked for too, without which they would have to every hour.
+_DEFAULT_SCOPES = {**dict.fromkeys(GRANTS, "bankservice"), "authorization_code": "bankservice offline_access"}
+
+_METHODS = ("client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "none")
+
+#: What a token request says by itself, and nobody else may.
+_RESERVED = {
+    *("client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_verifier", "grant_type"),
+    *("password", "redirect_uri", "refresh_token", "scope", "username", "response_type", "response_mode", "state"),
+    *("nonce", "code_challenge", "code_challenge_method"),
+}
 
 
 class Settings(Value):
     """Hold what a session works with, checked.
 
-    :param client_id: the client's id.
-    :param client_secret: the client's secret.
     :param environment: where tokens come from and may go, with tenant and API hosts.
-    :param scope: the scopes asked for; none for the server's own default.
+    :param grant: who asks for tokens, and for what.
     :param cache: the store that tokens are shared through.
     :param token_timeout: seconds that a token request may take to connect, and for the body of its answer.
     """
 
-    __slots__ = ("client_id", "client_secret", "environment", "scope", "cache", "token_timeout")
+    __slots__ = ("environment", "grant", "cache", "token_timeout")
 
-    client_id: str
-    client_secret: Secret
     environment: Environment
-    scope: tuple[str, ...]
+    grant: Grant
     cache: TokenStore
     token_timeout: tuple[float, float]
 
     def __init__(
-        self,
-        client_id: str,
-        client_secret: Secret,
-        environment: Environment,
-        scope: tuple[str, ...],
-        cache: TokenStore,
-        token_timeout: tuple[float, float],
+        self, environment: Environment, grant: Grant, cache: TokenStore, token_timeout: tuple[float, float]
     ) -> None:
-        self._set(client_id=client_id, client_secret=client_secret, environment=environment)
-        self._set(scope=scope, cache=cache, token_timeout=token_timeout)
+        self._set(environment=environment, grant=grant, cache=cache, token_timeout=token_timeout)
 
     @property
-    def grant(self) -> ClientCredentials:
-        """Who asks for tokens, and for what."""
-        return ClientCredentials(self.client_id, self.client_secret, self.scope)
+    def client_id(self) -> str:
+        """The client's id."""
+        return self.grant.client_id
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The scopes asked for; none for the server's own default."""
+        return self.grant.scope
 
     @property
     def cache_key(self) -> str:
@@ -79,78 +96,207 @@ class Settings(Value):
         cache: Any = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        grant: str | None = None,
+        token_endpoint_auth_method: str | None = None,
+        token_endpoint_auth_signing_alg: str | None = None,
+        private_key: str | os.PathLike[str] | Secret | None = None,
+        private_key_passphrase: str | Secret | None = None,
+        private_key_id: str | None = None,
+        username: str | None = None,
+        password: str | Secret | None = None,
+        extra: Mapping[str, str] | None = None,
     ) -> Settings:
         """Take each setting from its argument, else from its variable, else from its default.
 
         :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
             and shows no secret.
         """
-        secret = Secret.given(client_secret)
-        del client_secret  # as in AritmaSession
-        place = _setting("environment", environment, _environment, "production")
-        hosts = _setting("api_hosts", api_hosts, _hosts, "")
-        return cls(
-            client_id=_setting("client_id", client_id, _client_id),
-            client_secret=_secret(secret),
-            environment=_setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)).replace(
-                tenant=_setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
-            ),
-            scope=_setting("scope", scope, _scope, "bankservice", empty_counts=True),
-            cache=_setting("cache", cache, open_store, "file"),
-            token_timeout=_setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)),
+        given = _Credentials(*map(Secret.given, (client_secret, private_key, private_key_passphrase, password)))
+        del client_secret, private_key, private_key_passphrase, password  # as in AritmaSession
+        place = setting("environment", environment, _environment, "production")
+        hosts = setting("api_hosts", api_hosts, _hosts, "")
+        place = setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)).replace(
+            tenant=setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
         )
+        kind = setting("grant", grant, _one_of(GRANTS), "client_credentials")
+        client_id = setting("client_id", client_id, _client_id)
+        method = setting("token_endpoint_auth_method", token_endpoint_auth_method, _one_of(("", *_METHODS)), "")
+        algorithm = setting("token_endpoint_auth_signing_alg", token_endpoint_auth_signing_alg, _algorithm, "")
+        key_id = setting("private_key_id", private_key_id, _text, "")
+        authentication = given.authentication(method, kind, algorithm or None, key_id or None)
+        asked = client_id, authentication, setting("scope", scope, _scope, _DEFAULT_SCOPES[kind], empty_counts=True)
+        pairs = setting("extra", extra, _extra, "")
+        store = setting("cache", cache, _shared if kind in _LOGINS else open_store, "file")
+        user = setting("username", username, _text, None if kind == "password" else "") or None
+        if kind == "client_credentials":
+            found: Grant = ClientCredentials(*asked, pairs)
+        elif kind == "password":
+            found = Password(*asked, pairs, user, given.password())
+        else:
+            login = Login(*asked, pairs, user, kind)
+            found = login.replace(login_command=_login_command(place, login, cache or os.environ.get("ARITMA_CACHE")))
+        return cls(place, found, store, setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)))
 
 
-def _setting(
-    name: str, value: Any, check: Callable[[Any], _T], default: Any = None, *, empty_counts: bool = False
-) -> _T:
-    """Find one setting and check it.
+class _Credentials(NamedTuple):
+    """Hold the secrets that were passed, hidden already."""
 
-    :param check: makes the setting of what was found, or raises a ValueError that says what is wrong with it.
-    :param empty_counts: whether a variable that is set but empty is a value of its own.
-    """
-    variable = f"ARITMA_{name.upper()}"
-    if value is None:
-        value = os.environ.get(variable)
-        if value is None or not (value.strip() or empty_counts):
-            value = default
-    if value is None:
-        raise ValueError(f"{name} is missing: pass {name}=... or set the environment variable {variable}")
-    try:
-        return check(value)
-    except ValueError as error:
-        raise ValueError(f"{name} (or the environment variable {variable}) is not usable: {error}") from None
+    client_secret: Secret | None
+    private_key: Secret | None
+    passphrase: Secret | None
+    users_password: Secret | None
+
+    def authentication(
+        self, method: str, grant: str, algorithm: str | None, key_id: str | None
+    ) -> ClientAuthentication:
+        """Give the way in which the client proves itself: the one that was named, or that there is a secret for.
+
+        :raises ValueError: when the secret is missing or cannot be used.
+        """
+        # What was passed for one way comes before what the variables say for another.
+        passed = {"client_secret": self.client_secret is not None, "private_key": self.private_key is not None}
+        secret = key = None
+        if method in {"", "client_secret_post", "client_secret_basic"}:
+            secret = secret_setting(
+                "client_secret", self.client_secret, variables=bool(method) or not passed["private_key"]
+            )
+        if method in {"", "private_key_jwt"}:
+            key = _key(self.private_key, variables=bool(method) or not passed["client_secret"])
+        if secret is not None and key is not None:
+            raise ValueError(
+                "client_secret and private_key are both set: leave one of them out, or say which one counts with "
+                "token_endpoint_auth_method (ARITMA_TOKEN_ENDPOINT_AUTH_METHOD)"
+            )
+        if key is not None or method == "private_key_jwt":
+            return self._signing(key, algorithm, key_id)
+        if method == "tls_client_auth":
+            return TlsClientAuth()
+        if method == "none" or (secret is None and not method and grant != "client_credentials"):
+            if grant == "client_credentials":
+                raise ValueError("token_endpoint_auth_method is 'none', and a client in its own name must prove itself")
+            return NoSecret()
+        checked = _checked("client_secret", self.client_secret, secret)
+        return ClientSecretBasic(checked) if method == "client_secret_basic" else ClientSecretPost(checked)
+
+    def password(self) -> Secret:
+        """Give the user's password.
+
+        :raises ValueError: when it is missing or cannot be one.
+        """
+        return _checked("password", self.users_password, secret_setting("password", self.users_password))
+
+    def _signing(self, key: Secret | None, algorithm: str | None, key_id: str | None) -> PrivateKeyJwt:
+        if key is None:
+            raise ValueError(f"private_key is missing: {ways_to('private_key')}")
+        passphrase = secret_setting("private_key_passphrase", self.passphrase)
+        if passphrase is not None:
+            passphrase = _checked("private_key_passphrase", self.passphrase, passphrase)
+        found, source = PrivateKey(key, passphrase), source_of("private_key", self.private_key, key)
+        if (problem := found.problem) is not None:
+            raise ValueError(f"{source} is not usable: {problem}; {ways_to('private_key')}")
+        if missing := _not_installed({"jwt": "PyJWT", "cryptography": "cryptography"}):
+            raise ValueError(f'private_key needs {missing}, not installed: pip install "aritma-session[jwt]"')
+        return PrivateKeyJwt(found, algorithm, key_id)
+
+
+def _key(argument: Secret | None, *, variables: bool) -> Secret | None:
+    value: Any = None if argument is None else argument.value
+    if isinstance(value, os.PathLike):
+        return Secret(path=os.path.abspath(os.path.expanduser(os.fspath(value))))
+    return secret_setting("private_key", argument, variables=variables)
+
+
+def _checked(name: str, argument: Secret | None, secret: Secret | None) -> Secret:
+    if secret is None:
+        raise ValueError(f"{name} is missing: {ways_to(name)}")
+    if (problem := secret.problem) is not None:
+        raise ValueError(f"{source_of(name, argument, secret)} is not usable: {problem}; {ways_to(name)}")
+    return secret
+
+
+def _not_installed(modules: dict[str, str]) -> str:
+    """Name what is not installed, without the time that importing it takes."""
+    import importlib.util
+
+    return " and ".join(name for module, name in modules.items() if importlib.util.find_spec(module) is None)
+
+
+def _login_command(place: Environment, grant: Login, cache: object) -> str:
+    """Give the command that logs a person in for these settings; what it does not say is the default."""
+    import shlex
+
+    named = {PRODUCTION.issuer: None, DEVELOPMENT.issuer: "development"}
+    scope = " ".join(grant.scope)
+    options = {
+        "--client-id": grant.client_id,
+        "--environment": named.get(place.issuer, place.issuer),
+        "--tenant": place.tenant,
+        "--scope": None if scope == _DEFAULT_SCOPES[grant.kind] else scope,
+        "--grant": None if grant.kind == "authorization_code" else grant.kind,
+        "--username": grant.username,
+        "--cache": os.fspath(cache) if isinstance(cache, (str, os.PathLike)) and cache not in {"", "file"} else None,
+    }
+    said = [text for name, value in options.items() if value is not None for text in (name, value)]
+    said += [text for name, value in grant.extra for text in ("--extra", f"{name}={value}")]
+    return shlex.join(["aritma-session", "login", *said])
+
+
+def _one_of(names: Iterable[str]) -> Callable[[Any], str]:
+    known = tuple(names)
+
+    def check(value: object) -> str:
+        if value not in known or not isinstance(value, str):
+            shown = repr(value) if isinstance(value, str) else a(value)
+            raise ValueError(f"{shown} is none of {', '.join(name for name in known if name)}")
+        return value
+
+    return check
+
+
+def _algorithm(value: object) -> str:
+    return _one_of(("", *(name for names in PrivateKeyJwt.ALGORITHMS.values() for name in names)))(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"it is a string, not {a(value)}")
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("it has white space around it or a line break in it")
+    return value
+
+
+def _extra(value: object) -> tuple[tuple[str, str], ...]:
+    if isinstance(value, str):
+        from urllib.parse import parse_qsl
+
+        pairs: list[tuple[Any, Any]] = list(parse_qsl(value, strict_parsing=True)) if value else []
+    elif isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        raise ValueError(f"it is a mapping of names to strings, not {a(value)}")
+    names = [name for name, _ in pairs]
+    for name, text in pairs:
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise ValueError("it is a mapping of names to strings")
+        if name in _RESERVED:
+            raise ValueError(f"{name} is no extra parameter: it has a setting of its own, or follows from the grant")
+        if not name or not text or names.count(name) > 1:
+            raise ValueError("a name or a value is empty, or a name stands twice")
+    return tuple(sorted(pairs))
+
+
+def _shared(cache: object) -> TokenStore:
+    if cache == "memory":
+        raise ValueError("a login is found in the cache, and one in memory is this process' alone: choose a directory")
+    return open_store(cache)
 
 
 def _client_id(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"it is a string, not {_a(value)}")
+        raise ValueError(f"it is a string, not {a(value)}")
     if not value or not value.isprintable() or value != value.strip():
         raise ValueError("it is empty, or has white space around it or a line break in it")
     return value
-
-
-def _secret(argument: Secret | None) -> Secret:
-    # No variable here may hold the secret itself: a traceback that shows variables would show it.
-    given, file_given = (bool(os.environ.get(f"ARITMA_CLIENT_SECRET{suffix}", "").strip()) for suffix in ("", "_FILE"))
-    ways = "pass client_secret=... or set the environment variable ARITMA_CLIENT_SECRET or ARITMA_CLIENT_SECRET_FILE"
-    if argument is not None:
-        if argument.path is None and not isinstance(argument.value, str):
-            raise ValueError(f"client_secret is a string, not {_a(argument.value)}; {ways}")
-        secret, source = argument, "client_secret"
-    elif given and file_given:
-        both = "ARITMA_CLIENT_SECRET and ARITMA_CLIENT_SECRET_FILE are both set"
-        raise ValueError(f"{both}: unset one of them, or pass client_secret=...")
-    elif given:
-        secret, source = Secret(os.environ["ARITMA_CLIENT_SECRET"]), "ARITMA_CLIENT_SECRET"
-    elif file_given:
-        path = os.path.abspath(os.path.expanduser(os.environ["ARITMA_CLIENT_SECRET_FILE"]))
-        secret, source = Secret(path=path), "ARITMA_CLIENT_SECRET_FILE"
-    else:
-        raise ValueError(f"client_secret is missing: {ways}")
-    if (problem := secret.problem) is not None:
-        raise ValueError(f"{source} is not usable: {problem}; {ways}")
-    return secret
 
 
 def _environment(value: object) -> Environment:
@@ -161,7 +307,7 @@ def _environment(value: object) -> Environment:
         return named[value]
     if isinstance(value, str) and "://" in value:
         return Environment.at(value)
-    shown = repr(without_credentials(value)) if isinstance(value, str) else _a(value)
+    shown = repr(without_credentials(value)) if isinstance(value, str) else a(value)
     raise ValueError(f"{shown} is neither 'production' nor 'development', nor an Environment, nor an https URL")
 
 
@@ -170,7 +316,7 @@ def _tenant_of(place: Environment) -> Callable[[Any], str | None]:
 
     def check(value: object) -> str | None:
         if not isinstance(value, str):
-            raise ValueError(f"it is a string, not {_a(value)}")
+            raise ValueError(f"it is a string, not {a(value)}")
         return place.extended(value).tenant if value else None
 
     return check
@@ -180,23 +326,11 @@ def _hosts(value: object) -> tuple[str, ...]:
     if isinstance(value, str) and "@" in value:  # not to be split: a piece of a password would be shown
         shown = without_credentials(value)
         raise ValueError(f"{shown!r} has a user name in it: write 'host', 'host:port' or '*.domain'")
-    return _words(value)
-
-
-def _words(value: object) -> tuple[str, ...]:
-    """Read several words from an iterable, or from a string with commas or white space between them."""
-    words = re.split(r"[,\s]+", value) if isinstance(value, str) else value
-    if not isinstance(words, Iterable) or isinstance(words, (bytes, dict)):
-        raise ValueError(f"it is a string or an iterable of strings, not {_a(value)}")
-    found = tuple(words)
-    for word in found:
-        if not isinstance(word, str):
-            raise ValueError(f"it is a string or an iterable of strings, and {_a(word)} is among them")
-    return tuple(dict.fromkeys(word for word in found if word))
+    return words(value)
 
 
 def _scope(value: object) -> tuple[str, ...]:
-    scope = tuple(word for part in _words(value.split() if isinstance(value, str) else value) for word in part.split())
+    scope = tuple(word for part in words(value.split() if isinstance(value, str) else value) for word in part.split())
     for word in scope:
         if not re.fullmatch(_SCOPE, word):
             raise ValueError(f"{word!r} cannot be a scope")
@@ -212,8 +346,3 @@ def _timeout(value: object) -> tuple[float, float]:
     if len(seconds) not in (1, 2) or not all(math.isfinite(part) and part > 0 for part in seconds):
         raise ValueError("it is neither a number of seconds above 0, nor two of them: (connect, read)")
     return seconds[0], seconds[-1]
-
-
-def _a(value: object) -> str:
-    """Name the type of something that must not be shown itself."""
-    return f"something of type {type(value).__name__}"

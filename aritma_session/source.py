@@ -60,6 +60,8 @@ class TokenSource:
         refusal of the client. It is kept in memory only.
     :param lender: gives what ``fetch`` leans on and does not keep alive itself; it is held while a token is renewed in
         the background.
+    :param refresh: makes one token request with the refresh token of the token that it is given; raises a
+        :class:`LoginRequired` where that is good for nothing any more. Without it, no refresh token is used.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class TokenSource:
         clock: Callable[[], float] = time.time,
         asker: Hashable = None,
         lender: Callable[[], object] = lambda: None,
+        refresh: Callable[[Token], Token] | None = None,
     ) -> None:
         self._fetch = fetch
+        self._refresh = refresh
         self._store = ForgivingStore(store, key)
         self._lock_timeout = lock_timeout
         self._clock = clock
@@ -192,7 +196,7 @@ class TokenSource:
                 _log.warning(
                     "another process has been fetching a token for %g s: not waiting longer", self._lock_timeout
                 )
-                return self._renew(rejected)
+                return self._renew(rejected, alone=False)
             if pause == _FIRST_PAUSE:
                 _log.info("another process is fetching a token: waiting for it")
             time.sleep(pause * random.uniform(0.5, 1))
@@ -200,10 +204,13 @@ class TokenSource:
             if found := self._look():
                 return found
 
-    def _renew(self, rejected: str | None) -> Token:
-        """Fetch a token, keep it and share it."""
+    def _renew(self, rejected: str | None, *, alone: bool = True) -> Token:
+        """Fetch a token, keep it and share it.
+
+        :param alone: whether nobody else does.
+        """
         try:
-            token = self._fetch()
+            token = self._ask(alone)
         except Exception as error:
             self._failures.remember(error)
             raise
@@ -218,6 +225,39 @@ class TokenSource:
         self._keep(token)
         self._store.save(token)
         return token
+
+    def _ask(self, alone: bool) -> Token:
+        """Make a token request: with the last refresh token, as long as there is one that is good for something."""
+        last = self._last() if self._refresh else None
+        if self._refresh is None or last is None or last.refresh_token is None:
+            return self._fetch()
+        if not alone:
+            raise _busy(self._lock_timeout)
+        from .exceptions import LoginRequired  # requests comes with it, and is needed by now
+
+        try:
+            token = self._refresh(last)
+        except LoginRequired as ended:
+            self._forget_refresh_token(last)
+            try:
+                return self._fetch()
+            except LoginRequired:
+                raise ended from None  # which says what the server said
+        # It may have been replaced (RFC 6749, section 6); else it goes on being good.
+        return token if token.refresh_token else token.replace(refresh_token=last.refresh_token)
+
+    def _last(self) -> Token | None:
+        """Give the last token that is known of, good or not: what others have rotated meanwhile is in the store."""
+        stored = self._store.load()
+        if not self._store.troubled:
+            return stored  # or none: a person may have taken it away, to be logged out
+        known = [token for token in (stored, self._token) if token is not None]
+        return max(known, key=lambda token: token.obtained_at, default=None)
+
+    def _forget_refresh_token(self, last: Token) -> None:
+        if (token := self._token) and token.refresh_token == last.refresh_token:
+            self._keep(token.replace(refresh_token=None))
+        self._store.save(last.replace(refresh_token=None))
 
     def _renew_ahead(self, token: Token) -> None:
         """Begin to renew an ageing token in the background, where nobody has, while everybody goes on with it."""
@@ -275,6 +315,15 @@ class TokenSource:
         finally:
             if held:
                 lock.release()
+
+
+def _busy(seconds: float) -> Exception:
+    from .exceptions import TokenEndpointUnavailable
+
+    return TokenEndpointUnavailable(
+        f"another process has been renewing this login's token for {seconds:g} s, and a refresh token may be good for "
+        "one use: try again later"
+    )
 
 
 def _let_go(held: list[threading.Lock]) -> None:

@@ -74,33 +74,33 @@ def _ask(
 ) -> tuple[Token | TokenError, tuple[int, str, str, str] | None]:
     """Do the same, with secrets among the variables; give what is to be logged as well."""
     try:
-        parameters = grant.parameters()
-        redactor = Redactor(grant.secrets(parameters), grant.identity)
+        form, proof = grant.form(), grant.authentication.prove(grant.client_id, url)
     except ValueError as error:
-        return TokenError(f"the client secret cannot be used any more: {error} (see ARITMA_CLIENT_SECRET_FILE)"), None
-    form: dict[str, Any] = {**parameters, "include_client_id": True}
+        return TokenError(f"no token can be asked for: {error}"), None
+    redactor = Redactor((*proof.secrets, *grant.secrets(form)), grant.identity)
     started = time.time()
     with _OAuth2Session(grant.oauth_client(), lender, timeout) as session, _silence():
         tokens: list[Token] = []
 
         def check(response: requests.Response) -> requests.Response:
-            outcome = read_answer(response, started, redactor)
+            outcome = read_answer(response, started, redactor, grant)
             if isinstance(outcome, TokenError):
                 raise _Unusable(outcome)
             tokens.append(outcome)
             # What oauthlib needs to read, and nothing that it would raise for: another scope, an odd lifetime.
             return copy_response(response, b'{"access_token": "checked", "token_type": "Bearer"}')
 
-        session.register_compliance_hook("access_token_response", check)
+        for kind in ("access_token_response", "refresh_token_response"):
+            session.register_compliance_hook(kind, check)
         try:
-            session.fetch_token(url, timeout=timeout, **form)
+            grant.send(session, url, form, proof, timeout=timeout)
         except _Unusable as found:
             return found.error, None
         except (requests.RequestException, LocationParseError) as error:
             return _unreachable(url, error, redactor), None
         except OSError as error:  # as requests raises it for a file that `verify` or `cert` names
             return TokenError(f"no token could be asked for at {url} ({redactor.line(error)}): {_CHECK_TLS}"), None
-    return tokens[0], _scope_difference(form.get("scope"), tokens[0].scope, redactor)
+    return tokens[0], _scope_difference(" ".join(grant.scope) or None, tokens[0].scope, redactor)
 
 
 def _scope_difference(wanted: str | None, granted: str | None, redactor: Redactor) -> tuple[int, str, str, str] | None:
@@ -151,6 +151,7 @@ class _OAuth2Session(requests_oauthlib.OAuth2Session):
         except BaseException as error:
             # An exception refers to its request, and whoever catches it may write that down.
             request.body, request.hooks = None, {"response": []}
+            request.headers.pop("Authorization", None)
             if not (self._alarm.late and isinstance(error, Exception)):
                 raise
         if self._alarm.late:

@@ -15,8 +15,9 @@ _V = TypeVar("_V", bound="Value")
 class Value:
     """Be equal to what has the same fields, and be copied and pickled by them.
 
-    A subclass names its fields in ``__slots__``, in the order of its constructor's arguments, and sets them there with
-    :meth:`_set`. A slot whose name begins with an underscore is no field: it holds what follows from the fields.
+    A subclass names its fields in ``__slots__``, in the order of its constructor's arguments, those of its base first,
+    and sets them there with :meth:`_set`. A slot whose name begins with an underscore is no field: it holds what
+    follows from the fields.
     """
 
     __slots__: tuple[str, ...] = ()
@@ -36,7 +37,8 @@ class Value:
     @classmethod
     def fields(cls) -> tuple[str, ...]:
         """Give the names of the fields, in the order of the constructor's arguments."""
-        return tuple(name for name in cls.__slots__ if not name.startswith("_"))
+        slots = (name for base in reversed(cls.__mro__) for name in vars(base).get("__slots__", ()))
+        return tuple(name for name in slots if not name.startswith("_"))
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

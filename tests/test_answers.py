@@ -17,6 +17,7 @@ import requests_mock
 
 import aritma_session.endpoint
 from aritma_session import answers
+from aritma_session.clients import ClientSecretPost
 from aritma_session.credentials import Secret
 from aritma_session.endpoint import TokenEndpoint
 from aritma_session.exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
@@ -54,7 +55,7 @@ def fetch(sandbox, endpoint, monkeypatch):
 
     def fetch(answer, secret=sandbox.client_secret, scope=("bankservice",)):
         sandbox.answer_token_requests(answer)
-        return endpoint.fetch(ClientCredentials(sandbox.client_id, Secret(secret), scope))
+        return endpoint.fetch(ClientCredentials(sandbox.client_id, ClientSecretPost(Secret(secret)), scope))
 
     return fetch
 
@@ -506,7 +507,7 @@ class TestEchoes:
         endpoint, mocker = requests_mocker
         mocker.post("https://id.example/connect/token", status_code=400, reason=f"you said {SIMPLE}")
         with pytest.raises(TokenError) as caught:
-            endpoint.fetch(ClientCredentials("client", Secret(SIMPLE)))
+            endpoint.fetch(ClientCredentials("client", ClientSecretPost(Secret(SIMPLE))))
         assert SIMPLE not in shown(caught.value)
 
 

@@ -15,6 +15,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import aritma_session.endpoint
+from aritma_session.clients import ClientSecretPost
 from aritma_session.credentials import Secret
 from aritma_session.endpoint import BACKOFF, LONGEST_RETRY_AFTER, TRIES, TokenEndpoint
 from aritma_session.exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
@@ -44,7 +45,7 @@ def endpoint(sandbox, lender):
 
 @pytest.fixture
 def grant(sandbox):
-    return ClientCredentials(sandbox.client_id, Secret(sandbox.client_secret), ("bankservice",))
+    return ClientCredentials(sandbox.client_id, ClientSecretPost(Secret(sandbox.client_secret)), ("bankservice",))
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_every_status_is_a_token_error_and_the_next_call_works(fetch, sandbox, p
 
 def test_wrong_credentials_are_refused_once(sandbox, endpoint, pauses):
     with pytest.raises(CredentialsRefused) as caught:
-        endpoint.fetch(ClientCredentials(sandbox.client_id, Secret("not-the-secret")))
+        endpoint.fetch(ClientCredentials(sandbox.client_id, ClientSecretPost(Secret("not-the-secret"))))
     assert caught.value.error == "invalid_client"
     assert caught.value.response.status_code == 401
     assert sandbox.counts.token_requests == 1

@@ -20,7 +20,7 @@ SECRET = "correct-horse-8"
 #: What a setting has become, by the name of its argument.
 FOUND = {
     "client_id": lambda settings: settings.client_id,
-    "client_secret": lambda settings: settings.client_secret.reveal(),
+    "client_secret": lambda settings: settings.grant.authentication.client_secret.reveal(),
     "environment": lambda settings: settings.environment.issuer,
     "tenant": lambda settings: settings.environment.tenant,
     "scope": lambda settings: settings.scope,
@@ -176,14 +176,18 @@ def test_an_empty_scope_variable_asks_for_the_servers_own_default(empty, variabl
 
 def test_the_credentials_can_be_given_by_position():
     settings = Settings.resolve("client", SECRET)
-    assert (settings.client_id, settings.client_secret.reveal()) == ("client", SECRET)
+    assert (settings.client_id, settings.grant.authentication.client_secret.reveal()) == ("client", SECRET)
 
 
 def test_settings_are_read_when_they_are_resolved_and_kept(variables):
     variables(client_id="first", client_secret=SECRET, scope="first")
     settings = Settings.resolve()
     variables(client_id="second", client_secret="other-secret", scope="second")
-    assert (settings.client_id, settings.client_secret.reveal(), settings.scope) == ("first", SECRET, ("first",))
+    assert (settings.client_id, settings.grant.authentication.client_secret.reveal(), settings.scope) == (
+        "first",
+        SECRET,
+        ("first",),
+    )
 
 
 def test_settings_cannot_be_changed():
@@ -376,17 +380,17 @@ def test_settings_do_not_show_the_secret(show, secret_file, variables):
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_the_secret_is_read_from_its_file(secret_file, end):
     secret_file.write_bytes(f"{SECRET}{end}".encode())
-    assert Settings.resolve("client").client_secret.reveal() == SECRET
+    assert Settings.resolve("client").grant.authentication.client_secret.reveal() == SECRET
 
 
 def test_a_replaced_file_is_read_anew(secret_file):
     secret_file.write_text(f"{SECRET}\n", encoding="utf-8")
     settings = Settings.resolve("client")
-    assert settings.client_secret.reveal() == SECRET
+    assert settings.grant.authentication.client_secret.reveal() == SECRET
     replacement = secret_file.with_name("replacement")
     replacement.write_text("rotated-secret\n", encoding="utf-8")
     replacement.replace(secret_file)
-    assert settings.client_secret.reveal() == "rotated-secret"
+    assert settings.grant.authentication.client_secret.reveal() == "rotated-secret"
 
 
 def test_a_relative_path_is_that_of_the_time_it_was_read(tmp_path, variables, monkeypatch):
@@ -395,17 +399,17 @@ def test_a_relative_path_is_that_of_the_time_it_was_read(tmp_path, variables, mo
     monkeypatch.chdir(tmp_path)
     settings = Settings.resolve("client")
     monkeypatch.chdir(os.path.expanduser("~"))
-    assert settings.client_secret.reveal() == SECRET
+    assert settings.grant.authentication.client_secret.reveal() == SECRET
 
 
 def test_an_argument_comes_before_the_file_which_need_not_be_there(secret_file):
     assert not secret_file.exists()
-    assert Settings.resolve("client", "argument").client_secret.reveal() == "argument"
+    assert Settings.resolve("client", "argument").grant.authentication.client_secret.reveal() == "argument"
 
 
 def test_an_argument_comes_before_both_variables(secret_file, variables):
     variables(client_secret="variable")
-    assert Settings.resolve("client", "argument").client_secret.reveal() == "argument"
+    assert Settings.resolve("client", "argument").grant.authentication.client_secret.reveal() == "argument"
 
 
 def test_two_variables_for_one_secret_are_refused(secret_file, variables):
@@ -420,13 +424,13 @@ def test_two_variables_for_one_secret_are_refused(secret_file, variables):
 def test_an_empty_variable_for_the_secret_leaves_the_file_to_speak(secret_file, empty, variables):
     secret_file.write_text(SECRET, encoding="utf-8")
     variables(client_secret=empty)
-    assert Settings.resolve("client").client_secret.reveal() == SECRET
+    assert Settings.resolve("client").grant.authentication.client_secret.reveal() == SECRET
 
 
 @pytest.mark.parametrize("empty", ["", " ", " \t\n"])
 def test_an_empty_variable_for_the_file_leaves_the_secret_to_speak(empty, variables):
     variables(client_secret=SECRET, client_secret_file=empty)
-    assert Settings.resolve("client").client_secret.reveal() == SECRET
+    assert Settings.resolve("client").grant.authentication.client_secret.reveal() == SECRET
 
 
 def refused_file(path):

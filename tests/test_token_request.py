@@ -33,6 +33,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 import aritma_session.endpoint
+from aritma_session.clients import ClientSecretPost
 from aritma_session.credentials import Secret
 from aritma_session.endpoint import TokenEndpoint
 from aritma_session.exceptions import TokenEndpointUnavailable, TokenError
@@ -61,7 +62,7 @@ def lender(sandbox):
 
 @pytest.fixture
 def grant(sandbox):
-    return ClientCredentials(sandbox.client_id, Secret(sandbox.client_secret), ("bankservice",))
+    return ClientCredentials(sandbox.client_id, ClientSecretPost(Secret(sandbox.client_secret)), ("bankservice",))
 
 
 @pytest.fixture
