@@ -20,7 +20,7 @@ from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .replay import drain, replay, replayable
 from .settings import Settings
-from .wiring import token_source
+from .wiring import locator, token_source
 
 if TYPE_CHECKING:
     from .environment import Environment
@@ -123,7 +123,7 @@ class AritmaAuth(AuthBase):
     def _wire(self, settings: Settings) -> None:
         self._settings = settings
         self._environment = settings.environment
-        self._endpoint = endpoint = TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout)
+        self._endpoint = endpoint = TokenEndpoint(locator(settings), settings.token_timeout)
         self._source = token_source(settings, lambda: endpoint, lambda: endpoint.lender)
         self._me = weakref.ref(self)
         self._hook = _Hook()  # of the token that was attached last; the same one serves all its requests

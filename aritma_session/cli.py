@@ -107,14 +107,14 @@ def _between(lowest: int, highest: int) -> Callable[[str], int]:
 
 def _token(options: argparse.Namespace) -> int:
     from .settings import Settings
-    from .wiring import token_source
+    from .wiring import locator, token_source
 
     settings = Settings.resolve()
 
     def endpoint() -> TokenEndpoint:
         from .endpoint import TokenEndpoint  # requests comes with it, which a warm cache has no use for
 
-        return TokenEndpoint(settings.environment.token_endpoint, settings.token_timeout)
+        return TokenEndpoint(locator(settings), settings.token_timeout)
 
     source = token_source(settings, endpoint)
     print(options.line.format(source.token().access_token))

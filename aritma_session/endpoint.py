@@ -6,7 +6,8 @@ import logging
 import random
 import time
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from .exceptions import TokenEndpointUnavailable
 from .forks import unforked
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from .grants import Grant
     from .tokens import Token
 
-__all__ = ["TokenEndpoint"]
+__all__ = ["TokenEndpoint", "persistently"]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger("aritma_session")
 
@@ -31,12 +34,13 @@ LONGEST_RETRY_AFTER = 30.0
 class TokenEndpoint:
     """Ask one token endpoint for tokens.
 
-    :param url: the token endpoint (RFC 6749, section 3.2), https.
+    :param url: the token endpoint (RFC 6749, section 3.2), https; or what finds it out, with the session that token
+        requests are sent like.
     :param timeout: seconds that a try may take to connect, and between two pieces of its answer, or for the whole of
         its body; it ends after the sum of the two.
     """
 
-    def __init__(self, url: str, timeout: tuple[float, float]) -> None:
+    def __init__(self, url: str | Callable[[requests.Session | None], str], timeout: tuple[float, float]) -> None:
         self._url = url
         self._timeout = timeout
         self._lender: weakref.ref[requests.Session] | None = None  # weak: the session refers to us, through its auth
@@ -63,19 +67,30 @@ class TokenEndpoint:
         with unforked():  # heavy: what it leans on is imported for the first token request
             from .token_request import ask
 
-        tried = 0
-        while True:
-            tried += 1
-            outcome = ask(self._url, grant, timeout=self._timeout, lender=self.lender)
-            if not isinstance(outcome, TokenEndpointUnavailable) or tried == TRIES:
-                break
-            pause = _pause(outcome, tried)
-            _log.info("asking for a token again in %.1f s: %s", pause, outcome)
-            time.sleep(pause)
-        if isinstance(outcome, BaseException):
-            # Raised here, and not where it happened: no frame of this traceback has a secret among its variables.
-            raise outcome
-        return outcome
+        lender = self.lender
+        url = self._url if isinstance(self._url, str) else self._url(lender)
+        return persistently(lambda: ask(url, grant, timeout=self._timeout, lender=lender))
+
+
+def persistently(attempt: Callable[[], _T | BaseException]) -> _T:
+    """Try a request up to three times where the server cannot be reached or is in passing trouble.
+
+    :param attempt: gives what was asked for, or the error.
+    :raises BaseException: the last error. It is raised here, and not where it happened: no frame of its traceback has a
+        secret among its variables.
+    """
+    tried = 0
+    while True:
+        tried += 1
+        outcome = attempt()
+        if not isinstance(outcome, TokenEndpointUnavailable) or tried == TRIES:
+            break
+        pause = _pause(outcome, tried)
+        _log.info("asking for a token again in %.1f s: %s", pause, outcome)
+        time.sleep(pause)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
 
 def _pause(error: TokenEndpointUnavailable, tried: int) -> float:

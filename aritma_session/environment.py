@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from .credentials import without_credentials
 from .values import Value
 
-__all__ = ["DEVELOPMENT", "PRODUCTION", "Environment"]
+__all__ = ["DEVELOPMENT", "PRODUCTION", "Environment", "is_plain_https"]
 
 _HOST = r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\]"
 _PORT = r"(?::([1-9][0-9]{0,4}))?"
@@ -21,6 +21,8 @@ _API_HOST = re.compile(rf"(\*\.)?({_HOST}){_PORT}", re.ASCII | re.IGNORECASE)
 #: Not compiled until one is needed, as most processes need neither.
 _SEGMENT = r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*"
 _PATH = rf"(?:/{_SEGMENT})*"
+#: No fragment, and nothing that is not written in a URL.
+_VISIBLE = r"[!$-~]+"
 _HIGHEST_PORT = 65535
 _HTTPS_PORT = 443
 
@@ -37,16 +39,30 @@ class Environment(Value):
     :param other_hosts: hosts that ``hosts`` would take in but that belong to another environment.
     :param tenant: the tenant, which stands between host and path of the token endpoint; none by default.
     :param api_hosts: hosts that the user added; they come before ``other_hosts``.
+    :param discovery: whether the issuer is asked where its endpoints are (OpenID Connect Discovery 1.0, section 4), or
+        they are where Aritma's documentation says.
     :raises ValueError: when the issuer is not a plain https URL, or the tenant or a host cannot be one.
     """
 
-    __slots__ = ("issuer", "hosts", "other_hosts", "tenant", "api_hosts", "_added", "_own", "_others", "_known")
+    __slots__ = (
+        "issuer",
+        "hosts",
+        "other_hosts",
+        "tenant",
+        "api_hosts",
+        "discovery",
+        "_added",
+        "_own",
+        "_others",
+        "_known",
+    )
 
     issuer: str
     hosts: tuple[str, ...]
     other_hosts: tuple[str, ...]
     tenant: str | None
     api_hosts: tuple[str, ...]
+    discovery: bool
 
     #: The same hosts, as every request looks them up.
     _added: _Hosts
@@ -63,6 +79,7 @@ class Environment(Value):
         other_hosts: Iterable[str] = (),
         tenant: str | None = None,
         api_hosts: Iterable[str] = (),
+        discovery: bool = False,
     ) -> None:
         _read_issuer(issuer)
         if tenant is not None and not re.fullmatch(_SEGMENT, tenant):
@@ -70,6 +87,7 @@ class Environment(Value):
             raise ValueError(f"{shown!r} cannot be a tenant: it is one segment of a path, such as 'acme'")
         hosts, other_hosts, api_hosts = map(_checked_hosts, (hosts, other_hosts, api_hosts))
         self._set(issuer=issuer, hosts=hosts, other_hosts=other_hosts, tenant=tenant, api_hosts=api_hosts)
+        self._set(discovery=discovery)
         self._set(_added=_Hosts(api_hosts), _own=_Hosts(hosts), _others=_Hosts(other_hosts), _known={})
 
     @classmethod
@@ -86,7 +104,7 @@ class Environment(Value):
         for known in (PRODUCTION, DEVELOPMENT):
             if (f"https://{host}", port) == (known.issuer, _HTTPS_PORT) and path.count("/") <= 1:
                 return known.extended(tenant=path.removeprefix("/") or None)
-        return cls(issuer, hosts=(f"{host}:{port}",))
+        return cls(issuer, hosts=(f"{host}:{port}",), discovery=True)
 
     def extended(self, tenant: str | None = None, api_hosts: str | Iterable[str] = ()) -> Environment:
         """Give the same environment with a tenant, or with more API hosts, or both."""
@@ -94,10 +112,14 @@ class Environment(Value):
         return self.replace(tenant=tenant or self.tenant, api_hosts=self.api_hosts + added)
 
     @property
+    def tenant_issuer(self) -> str:
+        """The issuer, with the tenant that there may be: its endpoints are below."""
+        return f"{self.issuer}/{self.tenant}" if self.tenant else self.issuer
+
+    @property
     def token_endpoint(self) -> str:
-        """The URL that tokens are asked for at (RFC 6749, section 3.2)."""
-        tenant = f"/{self.tenant}" if self.tenant else ""
-        return f"{self.issuer}{tenant}/connect/token"
+        """The URL that tokens are asked for at (RFC 6749, section 3.2), where no discovery says another."""
+        return f"{self.tenant_issuer}/connect/token"
 
     def covers(self, url: str) -> bool:
         """Tell whether a request to this URL is given the token: one of the API hosts, over https.
@@ -148,6 +170,12 @@ class _Hosts:
 
     def include(self, host: str) -> bool:
         return host in self._exact or host.endswith(self._suffixes)
+
+
+def is_plain_https(url: str) -> bool:
+    """Tell whether a URL is https, names its host in a way that cannot be misread, and has nothing odd behind it."""
+    match = _AUTHORITY.match(url)
+    return match is not None and int(match[2] or 0) <= _HIGHEST_PORT and re.fullmatch(_VISIBLE, url) is not None
 
 
 def _checked_hosts(patterns: Iterable[str]) -> tuple[str, ...]:

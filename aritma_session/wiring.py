@@ -9,11 +9,33 @@ from .grants import WithUser
 from .source import TokenSource
 
 if TYPE_CHECKING:
+    import requests
+
     from .endpoint import TokenEndpoint
+    from .metadata import AuthorizationServer
     from .settings import Settings
     from .tokens import Token
 
-__all__ = ["token_source"]
+__all__ = ["authorization_server", "locator", "token_source"]
+
+
+def authorization_server(settings: Settings) -> AuthorizationServer:
+    """Give what knows where the endpoints of these settings are."""
+    from .metadata import AuthorizationServer  # a warm cache has no use for it
+
+    return AuthorizationServer(settings.environment, settings.cache, settings.token_timeout)
+
+
+def locator(settings: Settings) -> Callable[[requests.Session | None], str]:
+    """Give what finds out where the token endpoint of these settings is."""
+    made: list[AuthorizationServer] = []
+
+    def locate(lender: requests.Session | None) -> str:
+        if not made:
+            made.append(authorization_server(settings))
+        return made[0].metadata(lender).token_endpoint
+
+    return locate
 
 
 def token_source(

@@ -73,11 +73,11 @@ def results(processes, seconds=50.0):
 
 
 def sent_authorization(sandbox, path=None):
-    """The Authorization headers that the server received, the token requests' aside."""
+    """The Authorization headers that the server received, those of token requests and discovery aside."""
     return [
         request.headers.get("authorization")
         for request in sandbox.requests
-        if request.kind != "token" and path in (None, request.path)
+        if request.kind != "token" and "/.well-known/" not in request.path and path in (None, request.path)
     ]
 
 

@@ -440,7 +440,7 @@ def test_the_issuers_of_aritma_mean_its_environments(issuer, known):
     ],
 )
 def test_what_only_resembles_an_issuer_of_aritma_is_a_custom_one(issuer, host):
-    assert Environment.at(issuer) == Environment(issuer, hosts=(host,))
+    assert Environment.at(issuer) == Environment(issuer, hosts=(host,), discovery=True)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import requests
 
 import aritma_session
-from aritma_session import CredentialsRefused, TokenEndpointUnavailable, TokenError, exceptions
+from aritma_session import CredentialsRefused, LoginRequired, TokenEndpointUnavailable, TokenError, exceptions
 
-ALL = [TokenError, CredentialsRefused, TokenEndpointUnavailable]
+ALL = [TokenError, CredentialsRefused, LoginRequired, TokenEndpointUnavailable]
 MESSAGE = "Aritma ID refused the client: check ARITMA_CLIENT_ID"
 SAID = {
     "error": "invalid_client",

@@ -112,7 +112,8 @@ def age(directory):
 
 
 def endings(directory):
-    return sorted(name.rpartition(".")[2] for name in os.listdir(directory))
+    """What kinds of files are kept for the token; what an issuer says of itself is beside them."""
+    return sorted(kind for name in os.listdir(directory) if (kind := name.rpartition(".")[2]) != "metadata")
 
 
 def files_of(directory, suffix):
@@ -464,7 +465,7 @@ class TestADirectory:
 
         found, modes = told(work)
         assert found == [[1, []], [0, []]]
-        assert modes == [0o700, 0o700, 0o600, 0o600]
+        assert modes == [0o700, 0o700, 0o600, 0o600, 0o600]
 
     @needs_root
     @pytest.mark.parametrize("setting", ["file", "~/tokens", None])

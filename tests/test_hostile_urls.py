@@ -25,7 +25,7 @@ import requests
 import trustme
 import urllib3.util.connection
 
-from aritma_session import AritmaSession, TokenError
+from aritma_session import AritmaSession, Environment, TokenError
 
 #: A request that cannot be written down, because of its host, leaves requests with an open connection.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -39,7 +39,10 @@ PLACES = {
     "production": ({"environment": "production"}, "id.aritma.io"),
     "development": ({"environment": "development"}, "id.dev.aritma.io"),
     "custom": (
-        {"environment": "https://id.corp.example:8443", "api_hosts": "api.corp.example:9443, *.bank.example, [::1]"},
+        {
+            "environment": Environment("https://id.corp.example:8443", hosts=("id.corp.example:8443",)),
+            "api_hosts": "api.corp.example:9443, *.bank.example, [::1]",
+        },
         "id.corp.example",
     ),
 }

@@ -347,7 +347,7 @@ class TestDisk:
         made, before = [], tempfile.mkstemp
         monkeypatch.setattr(tempfile, "mkstemp", lambda *args, **kwargs: made.append(kwargs) or before(*args, **kwargs))
         token = session.get(echo).request.headers["Authorization"].split()[1]
-        assert [kwargs["dir"] for kwargs in made] == [session.auth._settings.cache.directory]
+        assert {kwargs["dir"] for kwargs in made} == {session.auth._settings.cache.directory}
         assert list(place.iterdir()) == []
         files = [file for file in tmp_path.rglob("*") if file.is_file()]
         assert holding((file.read_bytes() for file in files), *hidden) == []

@@ -480,8 +480,14 @@ def test_an_impossible_secret_in_a_file_is_refused_and_not_shown(secret_file, co
         ("https://id.dev.aritma.io/", DEVELOPMENT),
         ("HTTPS://ID.aritma.io:443", PRODUCTION),
         ("https://id.aritma.io/acme", PRODUCTION.extended("acme")),
-        ("https://id.aritma.io/acme/more", Environment("https://id.aritma.io/acme/more", hosts=("id.aritma.io",))),
-        ("https://id.example:8443/auth", Environment("https://id.example:8443/auth", hosts=("id.example:8443",))),
+        (
+            "https://id.aritma.io/acme/more",
+            Environment("https://id.aritma.io/acme/more", hosts=("id.aritma.io",), discovery=True),
+        ),
+        (
+            "https://id.example:8443/auth",
+            Environment("https://id.example:8443/auth", hosts=("id.example:8443",), discovery=True),
+        ),
     ],
 )
 def test_an_environment_is_a_name_an_issuer_or_an_environment(environment, meant):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..tokens import Token
 
-__all__ = ["MemoryStore", "TokenStore", "open_store"]
+__all__ = ["DocumentStore", "MemoryStore", "TokenStore", "open_store"]
 
 #: What a string must have something of to be a path.
 _PATH_SIGNS = {"~", ".", "/", os.sep}
@@ -54,6 +54,17 @@ class TokenStore(Protocol):
         """
 
 
+@runtime_checkable
+class DocumentStore(Protocol):
+    """Keep what is no token beside the tokens, such as where a server's endpoints are. A store need not."""
+
+    def load_document(self, key: str) -> bytes | None:
+        """Give the document last saved under this key; ``None`` where there is none, or none that can be believed."""
+
+    def save_document(self, key: str, document: bytes) -> None:
+        """Keep this document under this key, in place of any other; readers see the old one or the new one, whole."""
+
+
 class MemoryStore:
     """Keep tokens in this object alone, for the threads that share it.
 
@@ -62,6 +73,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}  # each access is one operation on a dict, and needs no lock
+        self._documents: dict[str, bytes] = {}
         self._locks: dict[str, threading.Lock] = {}
 
     def load(self, key: str) -> Token | None:
@@ -72,6 +84,12 @@ class MemoryStore:
 
     def remove(self, key: str) -> None:
         self._tokens.pop(key, None)
+
+    def load_document(self, key: str) -> bytes | None:
+        return self._documents.get(key)
+
+    def save_document(self, key: str, document: bytes) -> None:
+        self._documents[key] = document
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
@@ -87,11 +105,12 @@ class MemoryStore:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_tokens": dict(self._tokens)}
+        return {"_tokens": dict(self._tokens), "_documents": dict(self._documents)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]  # locks cannot be pickled: a copy makes its own
         self._tokens.update(state["_tokens"])
+        self._documents.update(state["_documents"])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ _STRAY = 60.0
 
 #: Tries, and seconds between them, while a reader on Windows keeps a file from being replaced.
 _REPLACE_TRIES, _REPLACE_PAUSE = 5, 0.01
+
+#: The names of temporary files; some other program's, in a directory that it should not use, are left alone.
+_TEMPORARY = re.compile(r"[0-9a-f]{16,}\.\w+\.tmp", re.ASCII)
 
 #: Where files have owners and modes worth checking.
 _POSIX = os.name == "posix"
@@ -55,12 +59,8 @@ class FileStore:
 
         :raises PermissionError: when the directory is not this account's alone.
         """
-        try:
-            _check_directory(self.directory)
-            data = _read_private(self._path(key))
-        except FileNotFoundError:
-            return None
-        return records.load(key, data)
+        data = self._read(self._path(key))
+        return None if data is None else records.load(key, data)
 
     def save(self, key: str, token: Token) -> None:
         """Write the token to a file of its own and put that in the place of this key's file.
@@ -68,18 +68,41 @@ class FileStore:
         :raises OSError: when it cannot be written: no space, no permission, a directory that is not this account's
             alone.
         """
+        self._write(key, self._path(key), records.dump(key, token))
+
+    def load_document(self, key: str) -> bytes | None:
+        """Give the document of this key, if there is one; nothing of it, where it may not be believed.
+
+        :raises PermissionError: when the directory is not this account's alone.
+        """
+        return self._read(self._path(key, ".metadata"))
+
+    def save_document(self, key: str, document: bytes) -> None:
+        """Write a document as :meth:`save` writes a token.
+
+        :raises OSError: as there.
+        """
+        self._write(key, self._path(key, ".metadata"), document)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            _check_directory(self.directory)
+            return _read_private(path)
+        except FileNotFoundError:
+            return None
+
+    def _write(self, key: str, path: str, data: bytes) -> None:
         import tempfile
 
         self._make_directory()
-        data = records.dump(key, token)
-        self._sweep(key)
+        self._sweep()
         descriptor, temporary = tempfile.mkstemp(prefix=f"{key}.", suffix=".tmp", dir=self.directory)
         try:
             with open(descriptor, "wb") as file:
                 if _POSIX:
                     os.fchmod(descriptor, 0o600)  # a umask may have taken the owner's own bits
                 file.write(data)
-            _replace(temporary, self._path(key))
+            _replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -125,11 +148,11 @@ class FileStore:
         if _POSIX and not mode & 0o700:  # a process was killed while it made it under a umask that takes all
             os.chmod(self.directory, 0o700)
 
-    def _sweep(self, key: str) -> None:
-        """Remove what processes left that died while they wrote."""
+    def _sweep(self) -> None:
+        """Remove what processes left that died while they wrote, whatever the key."""
         with os.scandir(self.directory) as entries:
             for entry in entries:
-                if entry.name.startswith(f"{key}.") and entry.name.endswith(".tmp"):
+                if _TEMPORARY.fullmatch(entry.name):
                     with contextlib.suppress(OSError):
                         if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > _STRAY:
                             os.unlink(entry.path)
