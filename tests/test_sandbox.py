@@ -300,7 +300,8 @@ def test_token(http, sandbox, path):
     assert (body["expires_in"], body["token_type"], body["scope"]) == (3600, "Bearer", " ".join(scopes))
     described = http.get((sandbox.issuer + path).replace("connect/token", ".well-known/openid-configuration")).json()
     key = jwt.PyJWK(http.get(described["jwks_uri"]).json()["keys"][0])
-    claims = jwt.decode(body["access_token"], key, audience=f"{sandbox.issuer}/resources", issuer=described["issuer"])
+    expected = {"audience": f"{sandbox.issuer}/resources", "issuer": described["issuer"], "algorithms": ["RS256"]}
+    claims = jwt.decode(body["access_token"], key, **expected)
     assert set(claims) == {"iss", "aud", "client_id", "scope", "nbf", "iat", "exp", "jti"}
     assert (claims["client_id"], claims["scope"]) == ("sandbox-client", scopes)
     assert before <= claims["iat"] == claims["nbf"]
@@ -371,7 +372,7 @@ def test_basic_has_form_urlencoded_halves():
         ({"client_id": None, "client_secret": None}, {"Authorization": "Basic *"}, 401, "invalid_client"),
         ({}, basic("sandbox-client", "sandbox-secret-1234"), 400, "invalid_request"),
         ({"scope": "bankservice openid"}, {}, 400, "invalid_scope"),
-        ({"grant_type": "password"}, {}, 400, "unsupported_grant_type"),
+        ({"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange"}, {}, 400, "unsupported_grant_type"),
         ({"grant_type": None}, {}, 400, "invalid_request"),
         ({"scope": ["api", "bankservice"]}, {}, 400, "invalid_request"),
         ({}, {"Content-Type": "application/json"}, 400, "invalid_request"),
@@ -407,14 +408,21 @@ def test_nothing_secret_is_logged(http, sandbox, caplog):
 
 
 def test_discovery(http, sandbox):
+    methods = ["client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "none"]
+    scopes = ["bankservice", "api", "services.banking", "banking.ais.read", "reconcile", "services.erphub"]
     for base in (sandbox.issuer, f"{sandbox.issuer}/tenant-1"):
         assert http.get(f"{base}/.well-known/openid-configuration").json() == {
             "issuer": base,
             "token_endpoint": f"{base}/connect/token",
+            "revocation_endpoint": f"{base}/connect/revocation",
             "jwks_uri": f"{base}/.well-known/openid-configuration/jwks",
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
-            "scopes_supported": list(Sandbox()._client.scopes),
+            "grant_types_supported": ["client_credentials", "password", "refresh_token"],
+            "token_endpoint_auth_methods_supported": methods,
+            "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256"],
+            "revocation_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256"],
+            "scopes_supported": [*scopes, "openid", "profile", "email", "offline_access"],
+            "id_token_signing_alg_values_supported": ["RS256"],
         }
     key = http.get(f"{sandbox.issuer}/.well-known/openid-configuration/jwks").json()["keys"][0]
     assert {"kty", "n", "e", "kid", "use", "alg"} <= set(key)
@@ -445,7 +453,7 @@ def altered(http, sandbox, header=None, **changes):
     claims = {**jwt.decode(good, options={"verify_signature": False}), **changes}
     claims = {name: value for name, value in claims.items() if value is not None}
     headers = {**jwt.get_unverified_header(good), **(header or {})}
-    return jwt.encode(claims, sandbox._state.identity._key, algorithm="RS256", headers=headers)
+    return jwt.encode(claims, sandbox._state.identity._records.mint._key, algorithm="RS256", headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -851,7 +859,8 @@ def test_requests_are_bounded():
 def test_counts_over_https(api, sandbox):
     api.get(f"{sandbox.api_url}/echo")
     expected = {"token_requests": 1, "tokens": 1, "calls": 1, "refused": 0, "forbidden": 0}
-    assert api.get(f"{sandbox.issuer}/sandbox/counts").json() == expected
+    more = {"refreshes": 0, "logins": 0, "revocations": 0}
+    assert api.get(f"{sandbox.issuer}/sandbox/counts").json() == {**expected, **more}
     assert api.get(f"{sandbox.issuer}/sandbox/revoke").status_code == 404
 
 

@@ -30,7 +30,7 @@ class Answer:
     :param interval: seconds between two bytes of a ``trickle``.
     :param flood: what follows a ``raw`` body again and again, until the client leaves.
     :param fields: ``None``: send what the arguments above say. A mapping: do what the server would have done, and where
-        that grants a token, put these fields into the answer (a value of ``None`` takes the field out).
+        that gives a JSON object with status 200, put these fields into it (a value of ``None`` takes the field out).
     :param lifetime: seconds that a token lives which is granted so; ``None``: as long as the sandbox's tokens do.
     """
 
@@ -126,6 +126,15 @@ class Answer:
         :param status: what the answer counts as in ``Sandbox.counts``.
         """
         return cls(status, data, kind="raw", flood=flood)
+
+    @classmethod
+    def changed(cls, **overrides: object) -> Answer:
+        """Send the real answer with other fields; without any, the real answer as it is.
+
+        :param overrides: fields of a JSON object, such as a token answer or the server's description. ``None`` takes
+            the field out.
+        """
+        return cls(fields=overrides)
 
     @classmethod
     def token(cls, *, lifetime: int | None = None, **overrides: object) -> Answer:

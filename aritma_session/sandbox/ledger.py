@@ -7,14 +7,17 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TOKEN_PATH", "Counts", "Ledger", "Request"]
+__all__ = ["Counts", "Ledger", "Part", "Request"]
 
-TOKEN_PATH = re.compile(r"/(?:[^/]+/)?connect/token")
+Part = Literal["token", "api", "authorize", "revocation", "discovery", "userinfo", "other"]
+ENDPOINT_PATH = re.compile(r"(?:/[^/]+)?/connect/(token|authorize|revocation|userinfo)")
+DISCOVERY_PATH = re.compile(r"(?:/[^/]+)?/\.well-known/openid-configuration(?:/jwks)?")
+KEPT_BODIES = {"token", "revocation"}
 KEPT = 10_000
 
 
@@ -26,7 +29,8 @@ class Request:
     :param path: the path, still percent-encoded, without the query.
     :param query: the query, still percent-encoded, without the question mark.
     :param headers: the header fields, names in lower case; a repeated field's values are joined with commas.
-    :param body: the body, unchunked. In ``Sandbox.requests`` it is empty for all but token requests.
+    :param body: the body, unchunked. In ``Sandbox.requests`` it is empty for all but token and revocation requests.
+    :param certificate: the certificate that the client showed in the TLS handshake, in DER; empty where it showed none.
     """
 
     method: str
@@ -34,6 +38,7 @@ class Request:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    certificate: bytes = field(default=b"", repr=False)
 
     @property
     def host(self) -> str:
@@ -41,10 +46,17 @@ class Request:
         return self.headers.get("host", "")
 
     @property
-    def kind(self) -> Literal["token", "api", "other"]:
-        """Which part of the sandbox the request is for: ``token``, ``api`` or ``other``."""
-        if TOKEN_PATH.fullmatch(self.path):
-            return "token"
+    def kind(self) -> Part:
+        """Which part of the sandbox the request is for.
+
+        An endpoint of Aritma ID (``token``, ``authorize``, ``revocation``, ``userinfo``), its description and keys
+        (``discovery``), the API (``api``), or anything else (``other``).
+        """
+        match = ENDPOINT_PATH.fullmatch(self.path)
+        if match:
+            return cast("Part", match[1])
+        if DISCOVERY_PATH.fullmatch(self.path):
+            return "discovery"
         return "api" if self.path.startswith("/api/") else "other"
 
 
@@ -57,6 +69,9 @@ class Counts:
     :param calls: requests that reached the API, whatever was answered.
     :param refused: API calls answered with 401.
     :param forbidden: API calls answered with 403.
+    :param refreshes: token requests with a refresh token that were granted.
+    :param logins: authorization codes, and answers of the implicit grant, that were issued.
+    :param revocations: revocation requests that were granted.
     """
 
     token_requests: int = 0
@@ -64,6 +79,9 @@ class Counts:
     calls: int = 0
     refused: int = 0
     forbidden: int = 0
+    refreshes: int = 0
+    logins: int = 0
+    revocations: int = 0
 
 
 class Ledger:
@@ -76,28 +94,22 @@ class Ledger:
 
     def arrived(self, request: Request) -> None:
         """Note a request, before it is answered."""
-        kept = request if request.kind == "token" else replace(request, body=b"")
+        kept = request if request.kind in KEPT_BODIES else replace(request, body=b"")
         with self._lock:
             self._requests.append(kept)
-            counts = self._counts
-            if request.kind == "token":
-                self._counts = replace(counts, token_requests=counts.token_requests + 1)
-            elif request.kind == "api":
-                self._counts = replace(counts, calls=counts.calls + 1)
+        self.count(token_requests=request.kind == "token", calls=request.kind == "api")
 
-    def issued(self) -> None:
-        """Note that a token was issued, before its answer is sent."""
+    def count(self, **more: int) -> None:
+        """Add to counts, before the answer that they are about is sent.
+
+        :param more: what to add, by the names of ``Counts``.
+        """
         with self._lock:
-            self._counts = replace(self._counts, tokens=self._counts.tokens + 1)
+            self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
 
     def answering(self, status: int) -> None:
         """Note the status that an API call is about to be answered with."""
-        with self._lock:
-            counts = self._counts
-            if status == HTTPStatus.UNAUTHORIZED:
-                self._counts = replace(counts, refused=counts.refused + 1)
-            elif status == HTTPStatus.FORBIDDEN:
-                self._counts = replace(counts, forbidden=counts.forbidden + 1)
+        self.count(refused=status == HTTPStatus.UNAUTHORIZED, forbidden=status == HTTPStatus.FORBIDDEN)
 
     def clear(self) -> None:
         """Forget all requests, and start counting at 0."""

@@ -37,7 +37,7 @@ class Listener:
         self._connections: list[_Connection] = []  # the accepting thread's own, until that has ended
         self._woken, self._waker = socket.socketpair()
 
-    def start(self, serve: Callable[[socket.socket], None]) -> None:
+    def start(self, serve: Callable[[ssl.SSLSocket], None]) -> None:
         """Start to accept connections.
 
         :param serve: called with each connection after the handshake, in the connection's own thread. The connection is
@@ -57,7 +57,7 @@ class Listener:
         for connection in self._connections:
             connection.thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept_all(self, serve: Callable[[socket.socket], None]) -> None:
+    def _accept_all(self, serve: Callable[[ssl.SSLSocket], None]) -> None:
         with contextlib.ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
             for listening in (*self._sockets, self._woken):
@@ -68,7 +68,7 @@ class Listener:
                     if listening in ready:
                         self._accept(listening, serve)
 
-    def _accept(self, listening: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    def _accept(self, listening: socket.socket, serve: Callable[[ssl.SSLSocket], None]) -> None:
         try:
             raw, _ = listening.accept()
         except OSError:
@@ -88,7 +88,7 @@ class _Connection:
         self,
         raw: socket.socket,
         context: ssl.SSLContext,
-        serve: Callable[[socket.socket], None],
+        serve: Callable[[ssl.SSLSocket], None],
     ) -> None:
         self._lock = threading.Lock()  # guards the swap of the socket, and its closing, against `shut`
         self._socket = raw
@@ -106,13 +106,12 @@ class _Connection:
         try:
             # Clients may come and go as they like: a broken connection is no event.
             with contextlib.suppress(OSError):
-                self._handshake()
-                self._serve(self._socket)
+                self._serve(self._handshake())
         finally:
             with self._lock:
                 self._socket.close()
 
-    def _handshake(self) -> None:
+    def _handshake(self) -> ssl.SSLSocket:
         self._socket.settimeout(None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # wrap_socket leaks its socket where the client has reset the connection, so see first that the client speaks.
@@ -121,6 +120,7 @@ class _Connection:
             secure = self._context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
             self._socket = secure
         secure.do_handshake()
+        return secure
 
 
 def _listen(port: int) -> list[socket.socket]:

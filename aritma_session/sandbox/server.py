@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import ssl
 import tempfile
 import threading
 from collections import deque
@@ -15,25 +14,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-import trustme
-
+from .authority import Authority
 from .bank import Bank, bearer_token, forbidden, problem, unauthorized
+from .clients import Client, Clients
 from .faults import Answer
-from .identity import Client, Identity
+from .identity import GRANTS, PUBLIC_GRANTS, Identity
 from .ledger import Ledger
 from .listener import Listener
+from .users import User, Users
+from .validator import Terms
 from .wire import Wire
 
 if TYPE_CHECKING:
-    import socket
+    import ssl
     from types import TracebackType
 
-    from .ledger import Counts, Request
+    from .ledger import Counts, Part, Request
 
 __all__ = ["Sandbox"]
 
 SCOPES = ("bankservice", "api", "services.banking", "banking.ais.read", "reconcile", "services.erphub")
 SECRET_LENGTHS = 8, 32
+PARTS: tuple[Part, ...] = ("token", "api", "authorize", "revocation", "discovery", "userinfo")
 REDIRECTS = {"301", "302", "303", "307", "308"}
 
 
@@ -44,13 +46,14 @@ class _Running:
     stopping: threading.Event
     identity: Identity
     issuer: str
-    ca_bundle: str
+    authority: Authority
 
 
 class Sandbox:
     """Serve a local Aritma ID and a small bank API over TLS, from background threads.
 
-    Everything may be read, called and changed from any thread while it runs.
+    Everything may be read, called and changed from any thread while it runs. Besides the client that has a secret there
+    is a public one, for flows with a user; and there is one user.
 
     :param client_id: the client that may have tokens.
     :param client_secret: its secret, 8 to 32 characters.
@@ -61,6 +64,11 @@ class Sandbox:
     :param allowed_scopes: what the client may ask for, and what it gets where it asks for nothing.
     :ivar refuse_all: ``True``: every API call is refused with 401, whatever its token.
     :ivar forbid_all: ``True``: every API call is refused with 403, as for a client without a policy.
+    :ivar rotate_refresh_tokens: ``True``, as it is made: each use of a refresh token gives a new one and spends the old
+        one. ``False``: the same one stays good.
+    :ivar public_client_id: the client that has no secret, ``sandbox-app``.
+    :ivar username: the user's name, ``sandbox-user``, which tokens carry as ``sub``.
+    :ivar password: the user's password, ``sandbox-password-1234``.
     :raises ValueError: the secret is too short or too long.
     """
 
@@ -83,15 +91,23 @@ class Sandbox:
         self.token_lifetime = token_lifetime
         self.token_delay = token_delay
         self.call_delay = call_delay
+        self.public_client_id = "sandbox-app"
+        self.username = "sandbox-user"
+        self.password = "sandbox-password-1234"  # noqa: S105  # as the secret
         self.refuse_all = False
         self.forbid_all = False
+        self.rotate_refresh_tokens = True
         self._as_made = token_lifetime, token_delay, call_delay
         self._port = port
-        self._client = Client(client_id, client_secret, tuple(allowed_scopes))
+        scopes = tuple(allowed_scopes)
+        self._clients = Clients(
+            Client(client_id, client_secret, scopes, GRANTS),
+            Client(self.public_client_id, scopes=scopes, grants=PUBLIC_GRANTS),
+        )
+        self._users = Users(User(self.username, self.password))
         self._ledger = Ledger()
         self._bank = Bank()
-        self._answers: deque[Answer] = deque()
-        self._api_answers: deque[Answer] = deque()
+        self._answers: dict[Part, deque[Answer]] = {part: deque() for part in PARTS}
         self._state: _Running | None = None
         self._resources = contextlib.ExitStack()
 
@@ -107,11 +123,11 @@ class Sandbox:
         stopping = threading.Event()
         with contextlib.ExitStack() as resources:  # undoes what was done if a step fails
             directory = resources.enter_context(tempfile.TemporaryDirectory(prefix="aritma-sandbox-"))
-            bundle = Path(directory, "ca.pem")
-            listener = Listener(_certify(bundle), stopping, self._port)
+            authority = Authority(Path(directory))
+            listener = Listener(authority.server_context(), stopping, self._port)
             issuer = f"https://localhost:{listener.port}"
-            identity = Identity(issuer, self._client)
-            state = _Running(stopping, identity, issuer, str(bundle))
+            identity = Identity(issuer, self._clients, self._users, self._ledger)
+            state = _Running(stopping, identity, issuer, authority)
             listener.start(functools.partial(self._serve, state))
             resources.callback(listener.stop)
             self._state, self._resources = state, resources.pop_all()
@@ -146,6 +162,11 @@ class Sandbox:
         return f"{self.issuer}/connect/token"
 
     @property
+    def revocation_endpoint(self) -> str:
+        """The URL that revokes tokens. With a tenant: ``{issuer}/{tenant}/connect/revocation``."""
+        return f"{self.issuer}/connect/revocation"
+
+    @property
     def api_url(self) -> str:
         """The URL that the API's paths follow: ``https://localhost:PORT/api/v3``."""
         return f"{self.issuer}/api/v3"
@@ -158,7 +179,24 @@ class Sandbox:
     @property
     def ca_bundle(self) -> str:
         """The path of the PEM file that ``verify`` needs; gone after ``stop``."""
-        return self._running.ca_bundle
+        return self._running.authority.bundle
+
+    def register_key(self, public_key_pem: str | bytes) -> None:
+        """Let the client prove itself with assertions that it signs (RFC 7523), besides what it can do already.
+
+        :param public_key_pem: the public half of its key, in PEM: RSA, for RS256 and PS256, or P-256, for ES256.
+        :raises ValueError: it is no such key.
+        """
+        self._clients.register_key(public_key_pem)
+
+    def client_certificate(self) -> str:
+        """Make a certificate by which the client is known in mutual TLS (RFC 8705), besides what it can do already.
+
+        :returns: the path of a PEM file with the certificate and its key; gone after ``stop``.
+        """
+        made = self._running.authority.client_certificate()
+        self._clients.register_certificate(made.data)
+        return made.path
 
     def environ(self) -> dict[str, str]:
         """Give the environment variables that point a session at this sandbox."""
@@ -184,31 +222,46 @@ class Sandbox:
         self._ledger.clear()
 
     def reset(self) -> None:
-        """Behave as if newly made: counts, faults, delays and refusals are gone, and all tokens so far are revoked."""
+        """Behave as if newly made.
+
+        Counts, faults, delays, refusals and switches are gone; so are all tokens, sessions of browsers, and registered
+        keys and certificates.
+        """
         self.token_lifetime, self.token_delay, self.call_delay = self._as_made
         self.refuse_all = self.forbid_all = False
-        self._answers.clear()
-        self._api_answers.clear()
-        self.revoke_all()
+        self.rotate_refresh_tokens = True
+        for answers in self._answers.values():
+            answers.clear()
+        self._running.identity.forget()
         self.reset_counts()
 
     def revoke_all(self) -> None:
-        """Refuse all tokens issued so far, from now on."""
+        """Refuse all access tokens issued so far, from now on; refresh tokens stay good."""
         self._running.identity.revoke_all()
 
-    def answer_token_requests(self, *answers: Answer) -> None:
-        """Answer the next token requests with these, one each, in this order, after those still waiting.
+    def revoke_refresh_tokens(self) -> None:
+        """Refuse all refresh tokens issued so far, from now on."""
+        self._running.identity.revoke_refresh_tokens()
 
+    def answer(self, part: Part, *answers: Answer) -> None:
+        """Answer the next requests to a part of the sandbox with these, one each, in this order, after those waiting.
+
+        :param part: ``token``, ``api``, ``authorize``, ``revocation``, ``discovery`` or ``userinfo``; see
+            ``Request.kind``.
         :param answers: see ``Answer``, whose class methods name the common faults.
+        :raises ValueError: there is no such part.
         """
-        self._answers.extend(answers)
+        if part not in self._answers:
+            raise ValueError(f"a part is one of {', '.join(self._answers)}")
+        self._answers[part].extend(answers)
+
+    def answer_token_requests(self, *answers: Answer) -> None:
+        """Answer the next token requests with these; see ``answer``."""
+        self.answer("token", *answers)
 
     def answer_calls(self, *answers: Answer) -> None:
-        """Answer the next calls of the API with these, one each, in this order, whatever their tokens.
-
-        :param answers: see ``Answer``, whose class methods name the common faults.
-        """
-        self._api_answers.extend(answers)
+        """Answer the next calls of the API with these, whatever their tokens; see ``answer``."""
+        self.answer("api", *answers)
 
     @property
     def _running(self) -> _Running:
@@ -216,46 +269,46 @@ class Sandbox:
             raise RuntimeError("the sandbox is not running: use it in a with block, or call start()")
         return self._state
 
-    def _serve(self, state: _Running, connection: socket.socket) -> None:
-        Wire(connection, functools.partial(self._respond, state), state.stopping).serve()
+    def _serve(self, state: _Running, connection: ssl.SSLSocket) -> None:
+        respond = functools.partial(self._respond, state)
+        Wire(connection, respond, state.stopping, connection.getpeercert(binary_form=True) or b"").serve()
 
     def _respond(self, state: _Running, request: Request) -> Answer:
         self._ledger.arrived(request)
-        if request.kind == "token":
-            return self._respond_token(state, request)
+        if request.kind == "other":
+            return self._respond_other(state, request)
+        answer = self._respond_part(state, request)
         if request.kind == "api":
-            answer = self._respond_api(state, request)
             self._ledger.answering(answer.status)
-            return answer
-        return self._respond_other(state, request)
+        return answer
 
-    def _respond_token(self, state: _Running, request: Request) -> Answer:
+    def _respond_part(self, state: _Running, request: Request) -> Answer:
+        """Answer as was asked for, where anything was, or else as the real thing."""
         try:
-            wanted = self._answers.popleft()
+            wanted = self._answers[request.kind].popleft()
         except IndexError:
-            wanted = Answer.token()
-        state.stopping.wait(self.token_delay)
+            wanted = Answer.changed()
+        state.stopping.wait({"token": self.token_delay, "api": self.call_delay}.get(request.kind, 0))
         if wanted.fields is None:
             return wanted
-        lifetime = self.token_lifetime if wanted.lifetime is None else wanted.lifetime
-        real = state.identity.answer_token_request(request, lifetime)
-        if real.status == HTTPStatus.OK:
-            self._ledger.issued()
+        real = self._respond_really(state, request, wanted)
+        if real.status == HTTPStatus.OK and wanted.fields:
             changed = {**json.loads(real.body), **wanted.fields}
             left = {name: value for name, value in changed.items() if value is not None}
             real = replace(real, body=json.dumps(left).encode())
         return replace(real, kind=wanted.kind, interval=wanted.interval)
 
-    def _respond_api(self, state: _Running, request: Request) -> Answer:
-        state.stopping.wait(self.call_delay)
-        try:
-            wanted = self._api_answers.popleft()
-        except IndexError:
-            wanted = None
-        if wanted is not None and wanted.fields is None:
-            return wanted
-        real = self._refusal(state, request) or self._bank.answer(request)
-        return real if wanted is None else replace(real, kind=wanted.kind, interval=wanted.interval)
+    def _respond_really(self, state: _Running, request: Request, wanted: Answer) -> Answer:
+        if request.kind == "api":
+            return self._refusal(state, request) or self._bank.answer(request)
+        if request.kind == "token":
+            lifetime = self.token_lifetime if wanted.lifetime is None else wanted.lifetime
+            return state.identity.answer_token_request(request, Terms(lifetime, self.rotate_refresh_tokens))
+        if request.kind == "revocation":
+            return state.identity.answer_revocation_request(request)
+        if request.kind == "discovery" and request.method in {"GET", "HEAD"}:
+            return state.identity.answer_discovery(request)
+        return problem(404, "Not Found")
 
     def _refusal(self, state: _Running, request: Request) -> Answer | None:
         token = bearer_token(request)
@@ -274,17 +327,7 @@ class Sandbox:
         if (request.method, request.path) == ("POST", "/sandbox/revoke"):
             state.identity.revoke_all()
             return Answer(204)
-        found = state.identity.answer_discovery(request.path) if request.method in {"GET", "HEAD"} else None
-        return found or problem(404, "Not Found")
-
-
-def _certify(bundle: Path) -> ssl.SSLContext:
-    """Make a certificate authority, write it down for clients, and get the server a certificate."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(bundle))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
-    return context
+        return problem(404, "Not Found")
 
 
 def _redirect(request: Request) -> Answer:

@@ -41,6 +41,7 @@ class Wire:
     :param connection: the connected socket. The caller closes it.
     :param respond: makes the answer to a request.
     :param stopping: set when the server stops; it cuts a trickle short.
+    :param certificate: the certificate that the client showed, in DER; empty where it showed none.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Wire:
         connection: socket.socket,
         respond: Callable[[Request], Answer],
         stopping: threading.Event,
+        certificate: bytes = b"",
     ) -> None:
         self._connection = connection
+        self._certificate = certificate
         self._respond = respond
         self._stopping = stopping
 
@@ -87,7 +90,7 @@ class Wire:
         if minor == "1" and headers.get("expect", "").lower() == "100-continue":
             self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         parts = urlsplit(target)
-        request = Request(method, parts.path, parts.query, headers, _read_body(stream, fields))
+        request = Request(method, parts.path, parts.query, headers, _read_body(stream, fields), self._certificate)
         return _Incoming(request, _keeps_alive(headers.get("connection", ""), minor))
 
     def _send(self, answer: Answer, method: str, *, keep_alive: bool) -> bool:

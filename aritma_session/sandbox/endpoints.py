@@ -1,0 +1,94 @@
+"""Build oauthlib's endpoints for one request, so that they log nothing secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from oauthlib.oauth2 import (
+    BearerToken,
+    ClientCredentialsGrant,
+    OAuth2Token,
+    ResourceOwnerPasswordCredentialsGrant,
+    TokenEndpoint,
+)
+from oauthlib.openid.connect.core.grant_types import GrantTypeBase, RefreshTokenGrant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .validator import Validator
+
+__all__ = ["token_endpoint"]
+
+
+def token_endpoint(validator: Validator, lifetime: int) -> TokenEndpoint:
+    """Build the token endpoint, for all grants but the implicit one.
+
+    :param lifetime: seconds that a token lives.
+    """
+    credentials = ClientCredentialsGrant(validator)
+    # oauthlib logs the whole answer at DEBUG; a token modifier is its own way to change what that shows.
+    credentials.register_token_modifier(_Unprinted)
+    refresh = RefreshTokenGrant(validator)
+    refresh.custom_validators.pre_token.append(_hide_refresh_token)
+    refresh.custom_validators.post_token.append(validator.spend_refresh_token)
+    refresh.register_token_modifier(_Unprinted)
+    grants = {
+        "client_credentials": credentials,
+        "password": _PasswordGrant(validator),
+        "refresh_token": refresh,
+    }
+    return TokenEndpoint("client_credentials", cast("Any", _Bearer.made_by(validator, lifetime)), grants)
+
+
+class _Bearer(BearerToken):
+    """Make the tokens of an answer."""
+
+    @classmethod
+    def made_by(cls, validator: Validator, lifetime: int) -> _Bearer:
+        # A callable, since oauthlib takes a 0 for no lifetime at all.
+        return cls(validator, validator.access_token, lambda _request: lifetime, validator.refresh_token)
+
+    def create_token(self, request: Any, refresh_token: bool = False, **kwargs: Any) -> OAuth2Token:
+        """Make them, with a refresh token only where the user granted that."""
+        granted = request.grant_type == "refresh_token" or "offline_access" in request.scopes
+        return super().create_token(request, refresh_token and granted, **kwargs)
+
+
+class _PasswordGrant(GrantTypeBase):
+    """Add an id_token to what the password grant gives, as oauthlib does for the other grants."""
+
+    def __init__(self, validator: Validator) -> None:
+        self.proxy_target = ResourceOwnerPasswordCredentialsGrant(validator)
+
+    def create_token_response(self, request: Any, token_handler: BearerToken) -> object:
+        # This grant tells its modifiers the token and nothing else.
+        self.register_token_modifier(lambda token: self.add_id_token(token, token_handler, request))
+        self.register_token_modifier(_Unprinted)
+        return self.proxy_target.create_token_response(request, token_handler)
+
+
+class _Unprinted(dict[str, Any]):
+    """Hold an answer without showing it."""
+
+    def __init__(self, answer: Mapping[str, Any], *_: object) -> None:
+        super().__init__(answer)
+
+    def __repr__(self) -> str:
+        return "<token>"
+
+
+class _Hidden(str):
+    """Hold a text without showing it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "<hidden>"
+
+    __repr__ = __str__
+
+
+def _hide_refresh_token(request: Any) -> None:
+    if request.refresh_token is not None:
+        request.refresh_token = _Hidden(request.refresh_token)
