@@ -307,7 +307,7 @@ class _Hook:
 
     __slots__ = ("auth", "mark")
 
-    def __init__(self, auth: weakref.ref[AritmaAuth] | None = None, mark: int = 0) -> None:
+    def __init__(self, auth: weakref.ref[AritmaAuth] | None = None, mark: int | None = None) -> None:
         self.auth = auth
         self.mark = mark
 

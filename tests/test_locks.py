@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import stat
@@ -184,6 +185,18 @@ class TestKernel:
             wait_for(lambda: taken(path))  # the child may be slow to close what it inherited
         finally:
             os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+    def test_what_a_child_inherits_is_closed_and_stays_locked(self, path, monkeypatch):
+        with try_lock(path):
+            inherited = {os.dup(descriptor) for descriptor in locks._held}
+            with monkeypatch.context() as patch:
+                patch.setattr(locks, "_held", set(inherited))
+                locks._leave_to_the_parent()
+                assert locks._held == set()
+            for descriptor in inherited:
+                with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+                    os.fstat(descriptor)
+            assert not taken(path)
 
     @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
     def test_a_childs_child_is_forked_as_well(self, path):

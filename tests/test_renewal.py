@@ -129,6 +129,10 @@ class TestWhen:
         assert store.load(KEY).access_token == "t2"
         assert endpoint.count == 2
 
+    def test_begins_at_its_moment_and_no_later(self, aged, clock):
+        clock.now = aged._renewal_at(aged._token)
+        assert renewed(aged) == "t2"
+
     def test_a_process_that_finds_an_ageing_token_in_the_store_renews_it(self, aged, make, endpoint):
         another = make()
         assert another.token().access_token == "t1"
@@ -498,6 +502,24 @@ class TestTheEndOfAProcess:
         assert work() == 200
         gc.collect()
         settle()
+        assert ageing().access_token != old
+
+    def test_a_session_that_is_gone_before_its_thread_begins_lends_its_settings_too(
+        self, ageing, sandbox, echo, monkeypatch
+    ):
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        begun = []
+        monkeypatch.setattr(background, "start", lambda work: begun.append(work) or True)
+
+        def work():
+            session = AritmaSession()
+            session.verify = sandbox.ca_bundle
+            return session.get(echo).status_code
+
+        old = ageing().access_token
+        assert work() == 200
+        gc.collect()
+        begun.pop()()
         assert ageing().access_token != old
 
 

@@ -186,6 +186,7 @@ class TestReplay:
 
     def test_a_replayed_request_can_be_sent_again(self, revoked, sandbox, echo):
         again = revoked.get(echo).request
+        assert len(again.hooks["response"]) == 1  # whoever answers the refusal of its token, and not of the first's too
         sandbox.revoke_all()
         assert revoked.send(again).status_code == 200
 

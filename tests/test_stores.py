@@ -304,6 +304,40 @@ class TestFiles:
         assert os.path.exists(new)
         assert os.path.exists(foreign)
 
+    def test_a_save_whose_file_somebody_took_away_says_what_went_wrong_first(self, files, monkeypatch):
+        def taken_away(source, target):
+            os.unlink(source)
+            fail()
+
+        monkeypatch.setattr(os, "replace", taken_away)
+        with pytest.raises(OSError, match=r"^no$"):
+            files.save(KEY, TOKEN)
+
+    @pytest.mark.parametrize(("age", "kept"), [(60, True), (61, False), (-60, True), (-61, False)])
+    def test_a_writer_is_given_a_minute(self, files, monkeypatch, age, kept):
+        """Whichever way the clock was set meanwhile."""
+        files.save(KEY, TOKEN)
+        path = os.path.join(files.directory, f"{KEY}.1.tmp")
+        with open(path, "w"):
+            os.utime(path, (1_000_000, 1_000_000))
+        monkeypatch.setattr(time, "time", lambda: 1_000_000.0 + age)
+        files.save(KEY, OTHER)
+        assert os.path.exists(path) is kept
+
+    @posix
+    def test_a_link_is_as_old_as_itself_and_what_cannot_be_removed_stays(self, files, tmp_path):
+        files.save(KEY, TOKEN)
+        link, directory = (os.path.join(files.directory, f"{KEY}.{name}.tmp") for name in ("link", "directory"))
+        (tmp_path / "new").touch()
+        os.symlink(tmp_path / "new", link)
+        os.mkdir(directory)
+        for path in (link, directory):
+            os.utime(path, (1_000_000, 1_000_000), follow_symlinks=False)
+        files.save(KEY, OTHER)
+        assert not os.path.lexists(link)
+        assert (tmp_path / "new").exists()
+        assert os.path.isdir(directory)
+
     RECORD: typing.ClassVar = {"version": 1, "key": KEY, **TOKEN.to_record()}
 
     @pytest.mark.parametrize(
@@ -364,6 +398,13 @@ class TestFiles:
             assert files.load(KEY) is None
         files.save(KEY, OTHER)
         assert files.load(KEY) == OTHER
+
+    @pytest.mark.parametrize(("more", "held"), [(0, TOKEN), (1, None)])
+    def test_a_record_of_a_quarter_of_a_mebibyte_is_read_and_no_larger_one(self, files, more, held):
+        files.save(KEY, TOKEN)
+        with open(os.path.join(files.directory, f"{KEY}.json"), "w") as file:
+            file.write(json.dumps(self.RECORD).ljust(256 * 1024 + more))
+        assert files.load(KEY) == held
 
     def test_a_record_of_any_depth_is_a_miss(self, files):
         files.save(KEY, TOKEN)
