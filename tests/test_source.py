@@ -133,6 +133,21 @@ class TestWalks:
         assert source.token().access_token == "t2"
         assert fetch.count == 2
 
+    def test_an_expired_token_of_another_process_is_fetched_anew(self, make, clock):
+        make().token()
+        source = make()
+        assert source.token().access_token == "t1"
+        clock.now += 3600
+        assert source.token().access_token == "t2"
+
+    def test_a_token_that_came_before_the_search_for_it_began_is_found_in_memory(self, make):
+        store = CountingStore()
+        source = make(store=store)
+        source.token()
+        store.calls.clear()
+        assert source._find(None).access_token == "t1"  # as by a thread that saw none a moment ago
+        assert store.calls == []
+
     def test_a_refused_token_is_fetched_anew(self, source, fetch):
         assert source.token().access_token == "t1"
         assert source.token(rejected="t1").access_token == "t2"
@@ -609,6 +624,14 @@ class TestShortLives:
         assert got == ["t1"] * 8
         assert source.token().access_token == "t2"
 
+    def test_it_serves_those_too_who_came_at_the_same_tick_of_a_coarse_clock(self, make, clock, monkeypatch):
+        now = 5.0
+        monkeypatch.setattr(source_module.time, "monotonic", lambda: now)
+        source = make(fetch=Fetch(clock, lifetime=0.0))
+        assert [source.token().access_token for _ in range(2)] == ["t1", "t1"]
+        now = 5.1
+        assert source.token().access_token == "t2"
+
 
 def waits(frame):
     """Whether a thread is amid a search for a token."""
@@ -635,6 +658,13 @@ class TestPauses:
         assert [message for _, message in said(caplog)].count(
             "another process is fetching a token: waiting for it"
         ) == 1
+
+    def test_the_end_of_the_wait_is_no_time_to_pause(self, make, store, fetch, monkeypatch):
+        monkeypatch.setattr(source_module.time, "sleep", None)
+        now = iter(range(0, 100, 10))
+        monkeypatch.setattr(source_module.time, "monotonic", lambda: next(now))
+        with store.lock(KEY):
+            assert make(lock_timeout=10.0).token().access_token == "t1"
 
     @pytest.mark.parametrize("busy", [False, True])
     def test_a_token_for_a_refused_one_that_only_the_caller_knew_is_on_probation(self, make, store, busy):
@@ -705,8 +735,9 @@ class TestDegradation:
         advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
         assert said(caplog) == [("WARNING", f"Broken could not be {what}: OSError: no space: {advice}")]
 
-    def test_says_it_once_for_as_long_as_it_lasts(self, make, clock, caplog):
-        store = Broken("save", "lock", "load")
+    @pytest.mark.parametrize("names", [["save", "lock", "load"], ["unlock"]])
+    def test_says_it_once_for_as_long_as_it_lasts(self, make, clock, caplog, names):
+        store = Broken(*names)
         source = make(store=store)
         with caplog.at_level(logging.WARNING):
             for _ in range(5):
@@ -716,7 +747,7 @@ class TestDegradation:
         store.names = ()
         source.token()
         clock.now += 3600
-        store.names = ("save",)
+        store.names = names[:1]
         with caplog.at_level(logging.WARNING):
             source.token()
         assert len(caplog.records) == 2

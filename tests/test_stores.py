@@ -573,6 +573,22 @@ class TestFiles:
             os.umask(before)
         assert {stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in ("a", "a/b", "a/b/c")} == {0o700}
 
+    def test_a_directory_that_another_process_makes_at_the_same_moment_is_used(self, files, monkeypatch):
+        make = os.mkdir
+        monkeypatch.setattr(os, "mkdir", lambda *arguments: [make(*arguments) for _ in range(2)])
+        files.save(KEY, TOKEN)
+        assert files.load(KEY) == TOKEN
+
+    @posix
+    def test_a_directory_is_this_accounts_alone_from_its_first_moment_on(self, files, monkeypatch):
+        monkeypatch.setattr(os, "chmod", None)  # it needs none
+        before = os.umask(0)
+        try:
+            files.save(KEY, TOKEN)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(os.stat(files.directory).st_mode) == 0o700
+
     @posix
     def test_a_directory_whose_maker_was_killed_too_soon_is_repaired(self, files):
         os.mkdir(files.directory, 0o000)  # as a umask that takes all leaves it

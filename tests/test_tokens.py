@@ -285,6 +285,21 @@ def test_a_clock_that_is_set_back_leaves_a_token_fresh():
     assert token().fresh(now=0.0)
 
 
+@pytest.mark.parametrize(
+    ("jitter", "tried", "now", "seconds"),
+    [
+        ({}, None, 1000.0, 2880.0),
+        ({"jitter": 0.02}, None, 1000.0, 2952.0),
+        ({}, 1000.0, 4000.0, 2880.0),
+        ({}, 3900.0, 4000.0, 3080.0),
+        ({}, 4000.0, 4000.0, 3180.0),
+        ({}, 4001.0, 4000.0, 2880.0),
+    ],
+)
+def test_a_token_is_to_be_renewed_late_in_its_life_and_a_while_after_a_try(jitter, tried, now, seconds):
+    assert token(renewal_tried_at=tried).renewal_at(now, **jitter) == pytest.approx(1000.0 + seconds)
+
+
 # --- probation
 
 
