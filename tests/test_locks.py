@@ -120,8 +120,14 @@ class TestKernel:
 
     def test_a_fifo_is_an_error_and_not_waited_for(self, path):
         os.mkfifo(path)
-        with pytest.raises(OSError, match="is not a regular file"):
+        with pytest.raises(OSError, match=r"key\.lock is not a regular file of this account's$"):
             taken(path)
+
+    def test_its_descriptor_waits_for_nothing_and_is_inherited_by_nobody(self, path):
+        with try_lock(path):
+            (descriptor,) = locks._held
+            assert not os.get_blocking(descriptor)
+            assert not os.get_inheritable(descriptor)
 
     def test_a_umask_that_takes_the_owners_own_bits_does_not_count(self, path):
         before = os.umask(0o777)
@@ -223,19 +229,25 @@ def test_a_lock_file_is_this_accounts_alone_from_its_first_moment_on(path, monke
 class TestAfterAKill:
     @pytest.fixture
     def refusing(self, monkeypatch, path):
-        """An account that may not open what it has no bits for, as only root may."""
-        real = os.open
+        """An account that may not open what it has no bits for, as only root may; how it has tried."""
+        real, tries = os.open, []
 
         def checked(name, *arguments, **options):
+            tries.append((name, *arguments))
             if name == path and os.path.exists(path) and not stat.S_IMODE(os.stat(path).st_mode) & 0o200:
                 raise PermissionError(13, "Permission denied", name)
             return real(name, *arguments, **options)
 
         monkeypatch.setattr(locks.os, "open", checked)
+        return tries
 
-    def test_a_file_whose_maker_did_not_come_to_its_mode_is_repaired(self, path, refusing):
+    def test_a_file_whose_maker_did_not_come_to_its_mode_is_repaired(self, path, refusing, monkeypatch):
         os.close(os.open(path, os.O_CREAT, 0o000))
+        refusing.clear()
+        monkeypatch.setattr(locks.os, "fchmod", None)  # it needs no second repair
         assert taken(path)
+        first, second = refusing
+        assert first == second
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
     def test_what_is_not_this_accounts_is_left_alone(self, path, refusing, monkeypatch):

@@ -430,7 +430,9 @@ class TestFiles:
         files.save(KEY, TOKEN)
         os.chmod(files.directory, mode)
         for use in (lambda: files.load(KEY), lambda: files.save(KEY, OTHER), lambda: files.lock(KEY).__enter__()):
-            with pytest.raises(PermissionError, match="chmod 700"):
+            with pytest.raises(
+                PermissionError, match=r"cache is open to other accounts: .* \(chmod 700\), or remove it$"
+            ):
                 use()
         assert stat.S_IMODE(os.stat(files.directory).st_mode) == mode
 
@@ -438,7 +440,7 @@ class TestFiles:
     def test_what_belongs_to_another_account_is_not_believed(self, files, monkeypatch):
         files.save(KEY, TOKEN)
         monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-        with pytest.raises(PermissionError):
+        with pytest.raises(PermissionError, match=r"cache belongs to another account: choose another directory$"):
             files.load(KEY)
         monkeypatch.setattr(file_module, "_check_directory", lambda directory: None)
         assert files.load(KEY) is None
@@ -533,7 +535,7 @@ class TestFiles:
     def test_a_directory_behind_a_symbolic_link_is_not_used(self, files, tmp_path):
         (tmp_path / "elsewhere").mkdir(mode=0o700)
         os.symlink(tmp_path / "elsewhere", files.directory)
-        with pytest.raises(NotADirectoryError):
+        with pytest.raises(NotADirectoryError, match=r"cache is not a directory$"):
             files.load(KEY)
 
     @posix
