@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import itertools
 import logging
 import os
 import sys
@@ -659,9 +660,9 @@ class TestPauses:
             "another process is fetching a token: waiting for it"
         ) == 1
 
-    def test_the_end_of_the_wait_is_no_time_to_pause(self, make, store, fetch, monkeypatch):
+    def test_the_end_of_the_wait_is_no_time_to_pause(self, make, store, monkeypatch):
         monkeypatch.setattr(source_module.time, "sleep", None)
-        now = iter(range(0, 100, 10))
+        now = itertools.count(step=10)
         monkeypatch.setattr(source_module.time, "monotonic", lambda: next(now))
         with store.lock(KEY):
             assert make(lock_timeout=10.0).token().access_token == "t1"
