@@ -692,12 +692,12 @@ class TestTime:
     def test_that_stepped_since_a_writer_was_killed_keeps_nothing_of_it(self, directory, written):
         """By its time, what it left is of yesterday, or of tomorrow."""
         files, token = FileStore(directory), Token("t", 0.0, 1.0)
-        assert fate(lambda: DyingStore(directory, "save", "rename").save("key", token)) == -signal.SIGSYS
+        assert fate(lambda: DyingStore(directory, "save", "rename").save("fee1900d" * 5, token)) == -signal.SIGSYS
         (path,) = files_of(directory, ".tmp")
-        files.save("key", token)
+        files.save("fee1900d" * 5, token)
         assert files_of(directory, ".tmp") == [path]  # of now: it may be one that is being written
         os.utime(path, (time.time() + written,) * 2)
-        files.save("key", token)
+        files.save("fee1900d" * 5, token)
         assert endings(directory) == ["json"]
 
 
