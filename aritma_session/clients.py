@@ -8,6 +8,7 @@ import time
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from .credentials import PrivateKey, Secret
+from .forks import unforked
 from .values import Value
 
 __all__ = [
@@ -138,7 +139,8 @@ class PrivateKeyJwt(Value):
         self._set(private_key=private_key, algorithm=algorithm, key_id=key_id)
 
     def prove(self, client_id: str, audience: str) -> Proof:
-        import jwt
+        with unforked():  # heavy, and many have a secret instead
+            import jwt
 
         key, kind = _load(self.private_key)
         algorithm = self.algorithm or self.ALGORITHMS[kind][0]
@@ -205,10 +207,11 @@ def _load(private_key: PrivateKey) -> tuple[Any, str]:
 
     :raises ValueError: when there is none to be had. It has no cause, in whose frames the key would stand.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    with unforked():
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     key: Any = None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .forks import unforked
 from .grants import WithUser
 from .source import TokenSource
 
@@ -21,7 +22,8 @@ __all__ = ["authorization_server", "locator", "token_source"]
 
 def authorization_server(settings: Settings) -> AuthorizationServer:
     """Give what knows where the endpoints of these settings are."""
-    from .metadata import AuthorizationServer  # a warm cache has no use for it
+    with unforked():  # a warm cache has no use for it
+        from .metadata import AuthorizationServer
 
     return AuthorizationServer(settings.environment, settings.cache, settings.token_timeout)
 
