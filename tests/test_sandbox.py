@@ -413,16 +413,32 @@ def test_discovery(http, sandbox):
     for base in (sandbox.issuer, f"{sandbox.issuer}/tenant-1"):
         assert http.get(f"{base}/.well-known/openid-configuration").json() == {
             "issuer": base,
+            "authorization_endpoint": f"{base}/connect/authorize",
             "token_endpoint": f"{base}/connect/token",
             "revocation_endpoint": f"{base}/connect/revocation",
+            "userinfo_endpoint": f"{base}/connect/userinfo",
             "jwks_uri": f"{base}/.well-known/openid-configuration/jwks",
-            "grant_types_supported": ["client_credentials", "password", "refresh_token"],
+            "grant_types_supported": [
+                "authorization_code",
+                "client_credentials",
+                "implicit",
+                "password",
+                "refresh_token",
+            ],
+            "response_types_supported": ["code", "token", "id_token token"],
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256"],
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256"],
             "scopes_supported": [*scopes, "openid", "profile", "email", "offline_access"],
+            "prompt_values_supported": ["none", "login"],
+            "acr_values_supported": ["mfa"],
+            "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
+            "claims_supported": ["sub", "name", "email", "auth_time", "acr", "amr", "nonce"],
         }
     key = http.get(f"{sandbox.issuer}/.well-known/openid-configuration/jwks").json()["keys"][0]
     assert {"kty", "n", "e", "kid", "use", "alg"} <= set(key)

@@ -8,8 +8,9 @@ For example::
 The files form a staircase, each importing only from those before it: ``faults`` (what is answered), ``ledger`` (what
 was asked, and how often), ``wire`` (HTTP/1.1 over one connection), ``listener`` (TLS, ports, threads), ``authority``
 (certificates), ``clients`` and ``users`` (who they are, and how they prove it), ``mint`` (access tokens and id_tokens),
-``grants`` (what users granted), ``validator`` (what oauthlib asks), ``endpoints`` (what oauthlib answers with),
-``identity`` (Aritma ID), ``bank`` (the API) and ``server`` (the ``Sandbox`` that joins them).
+``grants`` (what users granted), ``validator`` (what oauthlib asks), ``endpoints`` (oauthlib's, made so that they log
+nothing secret), ``page`` (what a browser shows), ``authorization`` (the authorize endpoint), ``identity`` (Aritma ID),
+``bank`` (the API) and ``server`` (the ``Sandbox`` that joins them).
 """
 
 try:

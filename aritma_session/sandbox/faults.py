@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -30,8 +30,10 @@ class Answer:
     :param interval: seconds between two bytes of a ``trickle``.
     :param flood: what follows a ``raw`` body again and again, until the client leaves.
     :param fields: ``None``: send what the arguments above say. A mapping: do what the server would have done, and where
-        that gives a JSON object with status 200, put these fields into it (a value of ``None`` takes the field out).
+        that gives a JSON object with status 200, or sends a browser back to the client, put these fields into it (a
+        value of ``None`` takes the field out).
     :param lifetime: seconds that a token lives which is granted so; ``None``: as long as the sandbox's tokens do.
+    :param redirected: whether the authorize endpoint takes the error in the body to the client.
     """
 
     status: int = 200
@@ -42,6 +44,7 @@ class Answer:
     flood: bytes = field(default=b"", repr=False)
     fields: Mapping[str, object] | None = field(default=None, repr=False)
     lifetime: int | None = None
+    redirected: bool = False
 
     def __post_init__(self) -> None:
         """Keep the headers and fields out of reach of whoever made them."""
@@ -79,6 +82,18 @@ class Answer:
             return cls(status, headers=headers)
         described = {} if description is None else {"error_description": description}
         return cls.json({"error": error, **described}, status, headers)
+
+    @classmethod
+    def refusal(cls, error: str = "access_denied", description: str | None = None) -> Answer:
+        """Let the authorize endpoint send the browser back to the client with an error, without a page.
+
+        A request whose client or redirect URI is not good gets its error page all the same. Elsewhere this is an
+        ``error`` with status 400.
+
+        :param error: the error code (RFC 6749 section 4.1.2.1), such as ``server_error``.
+        :param description: the ``error_description`` that goes with it.
+        """
+        return replace(cls.error(400, error, description), redirected=True)
 
     @classmethod
     def redirect(cls, url: str, status: int = 307) -> Answer:
@@ -131,8 +146,8 @@ class Answer:
     def changed(cls, **overrides: object) -> Answer:
         """Send the real answer with other fields; without any, the real answer as it is.
 
-        :param overrides: fields of a JSON object, such as a token answer or the server's description. ``None`` takes
-            the field out.
+        :param overrides: fields of a JSON object, such as a token answer or the server's description; or parameters
+            that the authorize endpoint sends back to the client, such as ``state``. ``None`` takes one out.
         """
         return cls(fields=overrides)
 

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from oauthlib.oauth2 import InvalidRequestError, OAuth2Error, RevocationEndpoint
+from oauthlib.openid import UserInfoEndpoint
 
+from .authorization import RESPONSE_MODES, Authorization
 from .clients import AUTH_METHODS, SIGNING_ALGORITHMS, is_basic
 from .endpoints import token_endpoint
 from .faults import Answer
 from .grants import Grants
 from .mint import BadToken, Mint
+from .page import error_page
 from .users import IDENTITY_SCOPES
-from .validator import Records, Terms, Validator, Visit
+from .validator import RESPONSE_TYPES, Records, Terms, Validator, Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .clients import Clients
     from .ledger import Ledger, Request
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GRANTS", "PUBLIC_GRANTS", "Identity"]
 
-GRANTS = ("client_credentials", "password", "refresh_token")
-PUBLIC_GRANTS = ("refresh_token",)
+GRANTS = ("authorization_code", "client_credentials", "implicit", "password", "refresh_token")
+PUBLIC_GRANTS = ("authorization_code", "implicit", "refresh_token")
 UNCACHED = {"Content-Type": "application/json", "Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -50,21 +53,65 @@ class Identity:
         :param terms: what is granted.
         :returns: tokens, or the refusal that section 5.2 lays down.
         """
-        endpoint = token_endpoint(self._validator(request, terms), terms.lifetime)
+        endpoint = token_endpoint(Validator(self._records, self._visit(request, terms)), terms.lifetime)
         answer = _answer(endpoint.create_token_response, self._url(request), request)
         if answer.status == HTTPStatus.OK:
             self._ledger.count(tokens=1, refreshes=("grant_type", "refresh_token") in _form(request))
         return answer
 
+    def answer_authorize_request(
+        self,
+        request: Request,
+        terms: Terms,
+        fields: Mapping[str, object] | None = None,
+        refusal: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Answer a request to the authorize endpoint: a client's, by GET, or the login page's own, by POST.
+
+        :param terms: what is granted.
+        :param fields: other parameters for the client than those it would get; ``None`` takes one out.
+        :param refusal: the error that the client gets, whatever it asks for.
+        """
+        if request.method not in {"GET", "POST"}:
+            return error_page("The authorize endpoint takes a GET")
+        query, users = parse_qsl(request.query), self._records.users
+        mfa = "mfa" in dict(query).get("acr_values", "").split()
+        sign_in = users.recognise(request.headers.get("cookie", ""))
+        if sign_in is None and terms.signed_in:
+            sign_in = users.signed_in(mfa=mfa)
+        visit = self._visit(request, terms)._replace(sign_in=sign_in, mfa=mfa)
+        form = dict(_form(request)) if request.method == "POST" else None
+        answer, granted = Authorization(self._records, visit, query, fields).answer(form, refusal)
+        self._ledger.count(logins=bool(granted), tokens="access_token" in granted)
+        return answer
+
+    def answer_userinfo_request(self, request: Request) -> Answer:
+        """Tell a client about the user (OpenID Connect Core section 5.3)."""
+        endpoint = UserInfoEndpoint(Validator(self._records, self._visit(request, Terms())))
+        try:
+            given, body, status = endpoint.create_userinfo_response(
+                self._issuer + request.path, headers=dict(request.headers)
+            )
+        except OAuth2Error as refused:
+            # A request without a token is told no error (RFC 6750 section 3.1).
+            named = f' error="{refused.error}"' if "authorization" in request.headers else ' realm="Aritma ID sandbox"'
+            given, body, status = {**UNCACHED, "WWW-Authenticate": "Bearer" + named}, refused.json, refused.status_code
+        return Answer(status, body.encode(), given)
+
     def answer_revocation_request(self, request: Request) -> Answer:
         """Answer a request to the revocation endpoint (RFC 7009 section 2)."""
-        endpoint = RevocationEndpoint(self._validator(request, Terms()))
+        endpoint = RevocationEndpoint(Validator(self._records, self._visit(request, Terms())))
         answer = _answer(endpoint.create_revocation_response, self._url(request), request)
         self._ledger.count(revocations=answer.status == HTTPStatus.OK)
         return answer
 
-    def answer_discovery(self, request: Request) -> Answer:
-        """Describe the server, or show its public keys (RFC 8414, RFC 7517)."""
+    def answer_discovery(self, request: Request, terms: Terms) -> Answer:
+        """Describe the server (RFC 8414, OpenID Connect Discovery), or show its public keys (RFC 7517).
+
+        :param terms: what is granted.
+        """
+        if request.method not in {"GET", "HEAD"}:
+            return Answer.error(404)
         base, _, rest = request.path.partition("/.well-known/")
         if rest.endswith("/jwks"):
             return Answer.json(self._records.mint.keys)
@@ -72,16 +119,26 @@ class Identity:
         scopes = self._records.clients.confidential.scopes
         description = {
             "issuer": issuer,
+            "authorization_endpoint": f"{issuer}/connect/authorize",
             "token_endpoint": f"{issuer}/connect/token",
             "revocation_endpoint": f"{issuer}/connect/revocation",
+            "userinfo_endpoint": f"{issuer}/connect/userinfo",
             "jwks_uri": f"{issuer}/.well-known/openid-configuration/jwks",
-            "grant_types_supported": list(GRANTS),
+            "grant_types_supported": GRANTS,
+            "response_types_supported": RESPONSE_TYPES,
+            "response_modes_supported": RESPONSE_MODES,
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": terms.send_iss,
             "token_endpoint_auth_methods_supported": AUTH_METHODS,
             "token_endpoint_auth_signing_alg_values_supported": SIGNING_ALGORITHMS,
             "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
             "revocation_endpoint_auth_signing_alg_values_supported": SIGNING_ALGORITHMS,
             "scopes_supported": [*scopes, *IDENTITY_SCOPES],
+            "prompt_values_supported": ["none", "login"],
+            "acr_values_supported": ["mfa"],
+            "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
+            "claims_supported": ["sub", "name", "email", "auth_time", "acr", "amr", "nonce"],
         }
         return Answer.json(description)
 
@@ -107,12 +164,12 @@ class Identity:
     def forget(self) -> None:
         """Forget all tokens, grants, sessions, keys and certificates."""
         self.revoke_all()
-        for known in (self._records.clients, self._records.grants):
+        for known in (self._records.clients, self._records.users, self._records.grants):
             known.forget()
 
-    def _validator(self, request: Request, terms: Terms) -> Validator:
+    def _visit(self, request: Request, terms: Terms) -> Visit:
         issuer = self._issuer + request.path.rpartition("/connect/")[0]
-        return Validator(self._records, Visit(issuer, self._issuer + request.path, terms, request.certificate))
+        return Visit(issuer, self._issuer + request.path, terms, request.certificate)
 
     def _url(self, request: Request) -> str:
         return f"{self._issuer}{request.path}" + (f"?{request.query}" if request.query else "")

@@ -27,6 +27,7 @@ from .wire import Wire
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
     from types import TracebackType
 
     from .ledger import Counts, Part, Request
@@ -66,6 +67,10 @@ class Sandbox:
     :ivar forbid_all: ``True``: every API call is refused with 403, as for a client without a policy.
     :ivar rotate_refresh_tokens: ``True``, as it is made: each use of a refresh token gives a new one and spends the old
         one. ``False``: the same one stays good.
+    :ivar code_lifetime: seconds that an authorization code is good.
+    :ivar send_iss: ``True``, as it is made: the authorize endpoint says whose answer it is (RFC 9207).
+    :ivar signed_in: ``True``: the user counts as signed in in every browser, so that no page is shown, but with
+        ``prompt=login``.
     :ivar public_client_id: the client that has no secret, ``sandbox-app``.
     :ivar username: the user's name, ``sandbox-user``, which tokens carry as ``sub``.
     :ivar password: the user's password, ``sandbox-password-1234``.
@@ -94,10 +99,8 @@ class Sandbox:
         self.public_client_id = "sandbox-app"
         self.username = "sandbox-user"
         self.password = "sandbox-password-1234"  # noqa: S105  # as the secret
-        self.refuse_all = False
-        self.forbid_all = False
-        self.rotate_refresh_tokens = True
         self._as_made = token_lifetime, token_delay, call_delay
+        self._reset_switches()
         self._port = port
         scopes = tuple(allowed_scopes)
         self._clients = Clients(
@@ -160,6 +163,16 @@ class Sandbox:
     def token_endpoint(self) -> str:
         """The URL that gives tokens. With a tenant: ``{issuer}/{tenant}/connect/token``."""
         return f"{self.issuer}/connect/token"
+
+    @property
+    def authorization_endpoint(self) -> str:
+        """The URL that users are sent to. With a tenant: ``{issuer}/{tenant}/connect/authorize``."""
+        return f"{self.issuer}/connect/authorize"
+
+    @property
+    def userinfo_endpoint(self) -> str:
+        """The URL that tells about the user. With a tenant: ``{issuer}/{tenant}/connect/userinfo``."""
+        return f"{self.issuer}/connect/userinfo"
 
     @property
     def revocation_endpoint(self) -> str:
@@ -228,12 +241,16 @@ class Sandbox:
         keys and certificates.
         """
         self.token_lifetime, self.token_delay, self.call_delay = self._as_made
-        self.refuse_all = self.forbid_all = False
-        self.rotate_refresh_tokens = True
+        self._reset_switches()
         for answers in self._answers.values():
             answers.clear()
         self._running.identity.forget()
         self.reset_counts()
+
+    def _reset_switches(self) -> None:
+        self.refuse_all = self.forbid_all = self.signed_in = False
+        self.rotate_refresh_tokens = self.send_iss = True
+        self.code_lifetime = 60.0
 
     def revoke_all(self) -> None:
         """Refuse all access tokens issued so far, from now on; refresh tokens stay good."""
@@ -263,6 +280,13 @@ class Sandbox:
         """Answer the next calls of the API with these, whatever their tokens; see ``answer``."""
         self.answer("api", *answers)
 
+    def answer_authorize_requests(self, *answers: Answer) -> None:
+        """Answer the next requests to the authorize endpoint with these, the login page's own included; see ``answer``.
+
+        For example ``Answer.refusal("server_error")``, or ``Answer.changed(state="another")``.
+        """
+        self.answer("authorize", *answers)
+
     @property
     def _running(self) -> _Running:
         if self._state is None:
@@ -289,26 +313,37 @@ class Sandbox:
         except IndexError:
             wanted = Answer.changed()
         state.stopping.wait({"token": self.token_delay, "api": self.call_delay}.get(request.kind, 0))
+        if wanted.redirected and request.kind == "authorize":
+            return state.identity.answer_authorize_request(request, self._terms(), refusal=json.loads(wanted.body))
         if wanted.fields is None:
             return wanted
         real = self._respond_really(state, request, wanted)
-        if real.status == HTTPStatus.OK and wanted.fields:
+        if real.status == HTTPStatus.OK and wanted.fields and request.kind != "authorize":
             changed = {**json.loads(real.body), **wanted.fields}
             left = {name: value for name, value in changed.items() if value is not None}
             real = replace(real, body=json.dumps(left).encode())
         return replace(real, kind=wanted.kind, interval=wanted.interval)
 
     def _respond_really(self, state: _Running, request: Request, wanted: Answer) -> Answer:
-        if request.kind == "api":
-            return self._refusal(state, request) or self._bank.answer(request)
-        if request.kind == "token":
-            lifetime = self.token_lifetime if wanted.lifetime is None else wanted.lifetime
-            return state.identity.answer_token_request(request, Terms(lifetime, self.rotate_refresh_tokens))
-        if request.kind == "revocation":
-            return state.identity.answer_revocation_request(request)
-        if request.kind == "discovery" and request.method in {"GET", "HEAD"}:
-            return state.identity.answer_discovery(request)
-        return problem(404, "Not Found")
+        identity, terms = state.identity, self._terms(wanted.lifetime)
+        parts: dict[Part, Callable[[], Answer]] = {
+            "token": lambda: identity.answer_token_request(request, terms),
+            "authorize": lambda: identity.answer_authorize_request(request, terms, wanted.fields),
+            "revocation": lambda: identity.answer_revocation_request(request),
+            "discovery": lambda: identity.answer_discovery(request, terms),
+            "userinfo": lambda: identity.answer_userinfo_request(request),
+            "api": lambda: self._refusal(state, request) or self._bank.answer(request),
+        }
+        return parts[request.kind]()
+
+    def _terms(self, lifetime: int | None = None) -> Terms:
+        return Terms(
+            self.token_lifetime if lifetime is None else lifetime,
+            self.code_lifetime,
+            self.rotate_refresh_tokens,
+            self.send_iss,
+            self.signed_in,
+        )
 
     def _refusal(self, state: _Running, request: Request) -> Answer | None:
         token = bearer_token(request)

@@ -4,11 +4,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from oauthlib.oauth2 import InvalidGrantError, UnauthorizedClientError
+from oauthlib.oauth2 import (
+    InvalidGrantError,
+    InvalidRequestError,
+    InvalidScopeError,
+    UnauthorizedClientError,
+    UnsupportedResponseTypeError,
+)
 from oauthlib.openid import RequestValidator
 
 from .grants import Grant
@@ -23,7 +30,13 @@ if TYPE_CHECKING:
     from .mint import Mint
     from .users import SignIn, Users
 
-__all__ = ["Records", "Terms", "Validator", "Visit"]
+__all__ = ["RESPONSE_TYPES", "Records", "Terms", "Validator", "Visit"]
+
+RESPONSE_TYPES = ("code", "token", "id_token token")
+# Any port and any path (RFC 8252 section 7.3).
+LOOPBACK = re.compile(r"http://(?:127\.0\.0\.1|\[::1\])(?::[0-9]+)?(?:[/?].*)?")
+CODE_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of the method S256 (RFC 7636 section 4.2)
+CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # section 4.1
 
 
 class Records(NamedTuple):
@@ -40,11 +53,17 @@ class Terms:
     """Say what requests are granted.
 
     :param lifetime: seconds that a token lives.
+    :param code_lifetime: seconds that an authorization code is good.
     :param rotate_refresh_tokens: whether a refresh token is good for one use only, which gives a new one.
+    :param send_iss: whether the authorize endpoint says whose answer it is (RFC 9207).
+    :param signed_in: whether the user counts as signed in in all browsers.
     """
 
     lifetime: int = 3600
+    code_lifetime: float = 60.0
     rotate_refresh_tokens: bool = True
+    send_iss: bool = True
+    signed_in: bool = False
 
 
 class Visit(NamedTuple):
@@ -54,12 +73,16 @@ class Visit(NamedTuple):
     :param endpoint: the URL that it was sent to, without a query.
     :param terms: what it is granted.
     :param certificate: the certificate that the client showed, in DER; empty where it showed none.
+    :param sign_in: how the user is signed in in the browser that sent it, if at all.
+    :param mfa: whether it asks for a second factor.
     """
 
     issuer: str
     endpoint: str
     terms: Terms
     certificate: bytes = b""
+    sign_in: SignIn | None = None
+    mfa: bool = False
 
 
 class Validator(RequestValidator):
@@ -98,6 +121,35 @@ class Validator(RequestValidator):
         """Allow the client's grants and no other."""
         return grant_type in client.grants
 
+    def validate_client_id(self, client_id: str, request: Any, *_args: object, **_kwargs: object) -> bool:
+        """Find out which client sends a user."""
+        request.client = self._records.clients.find(client_id)
+        return request.client is not None
+
+    def validate_redirect_uri(
+        self, client_id: str, redirect_uri: str, request: Any, *_args: object, **_kwargs: object
+    ) -> bool:
+        """Allow the loopback interface of the user's own machine and nothing else."""
+        return LOOPBACK.fullmatch(redirect_uri) is not None
+
+    def get_default_redirect_uri(self, *_args: object, **_kwargs: object) -> str:
+        """Have none."""
+        return ""
+
+    def validate_response_type(
+        self, client_id: str, response_type: str, client: Any, request: Any, *_args: object, **_kwargs: object
+    ) -> bool:
+        """Allow what Aritma ID has, of what oauthlib has.
+
+        :raises UnsupportedResponseTypeError: it is something else.
+        :raises InvalidScopeError: it needs the scope ``openid`` too (OpenID Connect Core section 3.2.2.1).
+        """
+        if " ".join(sorted(response_type.split())) not in RESPONSE_TYPES:
+            raise UnsupportedResponseTypeError(request=request)
+        if "id_token" in response_type and "openid" not in (request.scopes or ()):
+            raise InvalidScopeError("An id_token needs the scope openid", request=request)
+        return True
+
     # Scopes
 
     def get_default_scopes(self, client_id: str, *_args: object, **_kwargs: object) -> list[str]:
@@ -132,6 +184,98 @@ class Validator(RequestValidator):
         """Sign the user in, for the password grant (RFC 6749 section 4.3)."""
         request.user = self._records.users.sign_in(username, password)
         return request.user is not None
+
+    def validate_silent_login(self, request: Any) -> bool:
+        """Tell whether the user is signed in, for a client that wants no page to be shown."""
+        return self._visit.sign_in is not None
+
+    def validate_silent_authorization(self, request: Any) -> bool:
+        """Take it that a user who is signed in allows everything."""
+        return True
+
+    def validate_user_match(self, id_token_hint: str, scopes: object, claims: object, request: Any) -> bool:
+        """Take it that a client means the one user there is."""
+        return True
+
+    # Authorization codes
+
+    def is_pkce_required(self, client_id: str, request: Any) -> bool:
+        """Ask it of the public client (RFC 8252 section 6)."""
+        return bool(request.client.public)
+
+    def check_challenge(self, request: Any) -> dict[str, object]:
+        """Take S256 and nothing else.
+
+        :raises InvalidRequestError: it is something else (RFC 7636 section 4.4.1).
+        """
+        challenge = request.code_challenge
+        if challenge is not None and (
+            request.code_challenge_method != "S256" or not CODE_CHALLENGE.fullmatch(challenge)
+        ):
+            raise InvalidRequestError("The code_challenge is not one of S256", request=request)
+        return {}
+
+    def save_authorization_code(
+        self, client_id: str, code: Mapping[str, Any], request: Any, *_args: object, **_kwargs: object
+    ) -> None:
+        """Keep what a code stands for."""
+        grant = Grant(
+            self._visit.issuer,
+            client_id,
+            tuple(request.scopes),
+            request.user,
+            request.redirect_uri,
+            request.code_challenge,
+            request.nonce,
+        )
+        self._records.grants.codes.keep(code["code"], grant, self._visit.terms.code_lifetime)
+
+    def validate_code(
+        self, client_id: str, code: str, client: Any, request: Any, *_args: object, **_kwargs: object
+    ) -> bool:
+        """Find out what a code stands for, and whether it is this client's (RFC 6749 section 4.1.3)."""
+        if not self._redeem(self._records.grants.codes.find(code), client, request):
+            return False
+        request.scopes = list(self._redeemed.scopes)
+        return True
+
+    def get_code_challenge(self, code: str, request: Any) -> Any:
+        """Tell what the client must know the origin of, if anything."""
+        return self._redeemed.code_challenge
+
+    def get_code_challenge_method(self, code: str, request: Any) -> str:
+        """Tell how that is made."""
+        return "S256"
+
+    def confirm_redirect_uri(
+        self, client_id: str, code: str, redirect_uri: str, client: Any, request: Any, *_args: object, **_kwargs: object
+    ) -> bool:
+        """Compare the redirect URI with the one that the code was sent to.
+
+        :raises InvalidGrantError: it is another one (RFC 6749 section 5.2; oauthlib says invalid_request).
+        """
+        if redirect_uri != self._redeemed.redirect_uri:
+            raise InvalidGrantError("The redirect_uri is another one", request=request)
+        return True
+
+    def spend_code(self, request: Any) -> None:
+        """Use up the code.
+
+        :raises InvalidGrantError: another request was faster; or there is a code_verifier that is none (RFC 7636
+            section 4.1) or that nothing in the authorization request asks for (RFC 9700 section 2.1.1).
+        """
+        verifier = request.code_verifier
+        if verifier is not None and not (self._redeemed.code_challenge and CODE_VERIFIER.fullmatch(verifier)):
+            raise InvalidGrantError("The code_verifier is not good", request=request)
+        if not self._records.grants.codes.spend(request.code):
+            raise InvalidGrantError(request=request)
+
+    def invalidate_authorization_code(self, *_args: object, **_kwargs: object) -> None:
+        """Leave it at that: the code has been spent before there were tokens for it."""
+
+    def get_authorization_code_nonce(self, client_id: str, code: str, redirect_uri: str, request: Any) -> Any:
+        """Give the nonce that the id_token is to repeat, if there is one."""
+        return self._redeemed.nonce
 
     # Refresh tokens
 
@@ -206,6 +350,20 @@ class Validator(RequestValidator):
             raise UnauthorizedClientError("The token is another client's", request=request)
         refresh_tokens.spend(token)
         mint.revoke(claims["jti"])
+
+    # Userinfo
+
+    def validate_bearer_token(self, token: str, scopes: object, request: Any) -> bool:
+        """Judge the access token, and tell oauthlib its scopes."""
+        try:
+            request.scopes = self._records.mint.judge(token)["scope"]
+        except BadToken:
+            return False
+        return True
+
+    def get_userinfo_claims(self, request: Any) -> dict[str, Any]:
+        """Tell what the access token lets a client know about the user."""
+        return self._records.users.user.claims(request.scopes)
 
     def _redeem(self, grant: Grant | None, client: Any, request: Any) -> bool:
         """Take it that the request is for this grant, if that is the client's."""
