@@ -18,9 +18,10 @@ from requests.auth import AuthBase
 from .credentials import Secret
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
+from .forks import unforked
 from .replay import drain, replay, replayable
 from .settings import Settings
-from .wiring import locator, token_source
+from .wiring import authorization_server, locator, token_source
 
 if TYPE_CHECKING:
     from .environment import Environment
@@ -142,6 +143,20 @@ class AritmaAuth(AuthBase):
         :raises TokenError: when none could be had.
         """
         return self._source.token()
+
+    def revoke(self) -> bool:
+        """Give the token back: revoke it at Aritma ID, with its refresh token (RFC 7009), and remove it from the cache.
+
+        The next request fetches another one; after a login, it raises :class:`LoginRequired`.
+
+        :returns: whether Aritma ID revokes tokens at all.
+        :raises TokenError: when it could not be revoked; it is removed from the cache all the same.
+        """
+        with unforked():
+            from .revocation import revoke
+
+        server = authorization_server(self._settings)
+        return revoke(self._settings, server, self._source.discard(), self._endpoint.lender)
 
     def borrow(self, session: requests.Session) -> None:
         """Send token requests as this session sends its own requests.

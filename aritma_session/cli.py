@@ -16,6 +16,7 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .endpoint import TokenEndpoint
+    from .settings import Settings
 
 __all__ = ["main"]
 
@@ -57,6 +58,21 @@ def _parser() -> argparse.ArgumentParser:
     token.set_defaults(run=_token, line="{}")
     header = commands.add_parser("header", help="print an Authorization header, for curl -H @-", description=_HEADER)
     header.set_defaults(run=_token, line="Authorization: Bearer {}")
+    login = commands.add_parser("login", help="log in with a browser", description=_LOGIN)
+    login.add_argument("--no-browser", action="store_true", help="open none, and only print where to go")
+    login.add_argument(
+        "--port", type=_between(0, 65535), default=0, metavar="PORT", help="loopback port (default: a free one)"
+    )
+    login.add_argument("--prompt", metavar="WORDS", help='what to ask for, such as "login" or "none"')
+    login.add_argument("--acr-values", metavar="WORDS", help='how to prove who you are, such as "mfa"')
+    login.add_argument(
+        "--timeout", type=_between(1, 86400), default=300, metavar="SECONDS", help="how long it may take (default: 300)"
+    )
+    login.set_defaults(run=_login)
+    logout = commands.add_parser("logout", help="revoke the token and forget it", description=_LOGOUT)
+    logout.set_defaults(run=_logout)
+    for command in (token, header, login, logout):
+        _add_settings(command)
 
     demo = commands.add_parser("demo", help="watch several processes share one token", description=_DEMO)
     demo.add_argument(
@@ -86,6 +102,13 @@ the ARITMA_* variables; no option takes a secret, since other accounts can see w
 _HEADER = """Print the header line that authorises a request, without showing the token to other accounts, for example:
 aritma-session header | curl -H @- https://bankservice.zdata.no/api/v3/statements/acme"""
 
+_LOGIN = """Log in with a browser, on this computer, and keep the token for all programs of this account. They use it
+with grant="authorization_code", or ARITMA_GRANT=authorization_code. The settings are the ARITMA_* variables and these
+options; no option takes a secret."""
+
+_LOGOUT = """Revoke the token, and its refresh token, at Aritma ID, and remove it from the cache. After that, a person
+has to log in again."""
+
 _DEMO = """Start a local Aritma ID and bank API, and worker processes with a fresh cache that call it. The first token
 expires, the second is revoked midway. Then the same work once more, with a token for each process. Exit status 1 when a
 call failed."""
@@ -105,19 +128,97 @@ def _between(lowest: int, highest: int) -> Callable[[str], int]:
     return number
 
 
-def _token(options: argparse.Namespace) -> int:
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the options that settings can be given by; none takes a secret."""
+    group = command.add_argument_group("settings", "Each has a variable too, such as ARITMA_CLIENT_ID.")
+    for name, help_text in _SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="TEXT", help=help_text)
+    group.add_argument("--extra", action="append", metavar="NAME=VALUE", help="a further parameter; may be repeated")
+
+
+_SETTINGS = {
+    "client_id": "the client's id",
+    "environment": "production, development, or an issuer's https URL",
+    "tenant": "the tenant",
+    "scope": "the scopes, with spaces between them",
+    "cache": "where tokens are kept: file, or a directory",
+    "grant": "client_credentials, password, authorization_code or implicit",
+    "token_endpoint_auth_method": "how the client proves itself",
+    "username": "the user's name, for the grants with a user",
+}
+
+
+def _resolve(options: argparse.Namespace, **defaults: str) -> Settings:
+    """Give the settings that options and variables say."""
     from .settings import Settings
+
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    for name, value in defaults.items():
+        if given[name] is None and not os.environ.get(f"ARITMA_{name.upper()}"):
+            given[name] = value
+    extra = None
+    if options.extra is not None:
+        pairs = [text.partition("=") for text in options.extra]
+        if wrong := [name for name, sign, _ in pairs if not sign]:
+            raise ValueError(f"--extra {wrong[0]!r} has no value: write --extra NAME=VALUE")
+        extra = {name: value for name, _, value in pairs}
+    return Settings.resolve(**given, extra=extra)
+
+
+def _token(options: argparse.Namespace) -> int:
     from .wiring import locator, token_source
 
-    settings = Settings.resolve()
+    settings = _resolve(options)
 
     def endpoint() -> TokenEndpoint:
         from .endpoint import TokenEndpoint  # requests comes with it, which a warm cache has no use for
 
         return TokenEndpoint(locator(settings), settings.token_timeout)
 
-    source = token_source(settings, endpoint)
-    print(options.line.format(source.token().access_token))
+    print(options.line.format(token_source(settings, endpoint).token().access_token))
+    return OK
+
+
+def _login(options: argparse.Namespace) -> int:
+    import webbrowser
+
+    from .login import log_in
+
+    settings = _resolve(options, grant="authorization_code")
+
+    def show(url: str) -> None:
+        begin = "To log in, go to" if options.no_browser else "A browser opens to log in; if none does, go to"
+        print(f"{begin}\n\n    {url}\n", file=sys.stderr, flush=True)
+
+    token = log_in(
+        settings,
+        show=show,
+        open_browser=None if options.no_browser else webbrowser.open,
+        port=options.port,
+        prompt=options.prompt,
+        acr_values=options.acr_values,
+        patience=options.timeout,
+    )
+    lasting = "until it is revoked" if token.refresh_token else f"for {token.lifetime:.0f} seconds"
+    print(f"Logged in, {lasting}. Programs use it with ARITMA_GRANT={settings.grant.name}.")
+    return OK
+
+
+def _logout(options: argparse.Namespace) -> int:
+    from .endpoint import TokenEndpoint
+    from .revocation import revoke
+    from .wiring import authorization_server, locator, token_source
+
+    settings = _resolve(options, grant="authorization_code")
+    endpoint = TokenEndpoint(locator(settings), settings.token_timeout)
+    found = token_source(settings, lambda: endpoint).discard()
+    revoked = revoke(settings, authorization_server(settings), found)
+    if not found:
+        print("Nobody was logged in.")
+    elif revoked:
+        print("Logged out.")
+    else:
+        print("The token was removed from the cache. Aritma ID revokes none: it is good until it expires.")
     return OK
 
 

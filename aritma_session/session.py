@@ -110,6 +110,16 @@ class AritmaSession(requests.Session):
         auth.borrow(self)
         self.auth = auth
 
+    def revoke(self) -> bool:
+        """Give the token back: revoke it at Aritma ID, and remove it from the cache; see :meth:`AritmaAuth.revoke`.
+
+        :raises TokenError: when it could not be revoked.
+        :raises TypeError: when ``auth`` was replaced by something else.
+        """
+        if not isinstance(self.auth, AritmaAuth):
+            raise TypeError("session.auth is no AritmaAuth, and has no token to revoke")
+        return self.auth.revoke()
+
     def get_adapter(self, url: str) -> BaseAdapter:
         """Give the adapter that is mounted for a URL, with connections of this process' own.
 

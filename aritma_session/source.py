@@ -83,7 +83,7 @@ class TokenSource:
         self._clock = clock
         self._lender = lender
         # The token, and the time until which there is nothing to think about. Read without a lock by every request: an
-        # immutable pair, swapped in a single assignment, and never cleared.
+        # immutable pair, swapped in a single assignment, and cleared only with `discard`.
         self._current: tuple[Token | None, float] = (None, -math.inf)
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
         self._untold: str | None = None  # the token whose acceptance the store has not been told of yet
@@ -141,6 +141,19 @@ class TokenSource:
                 self._store.save(stored.accepted())
             if self._untold == text and not self._store.troubled:
                 self._untold = None
+
+    def discard(self) -> list[Token]:
+        """Give up the token, in this object and in the store; the next call fetches another.
+
+        :returns: the tokens that were there, to be revoked.
+        """
+        with self._lock_of_threads(), self._store.lock():  # whoever fetches goes on, with a token of a later time
+            found = [token for token in (self._token, self._store.load()) if token is not None]
+            for token in found:
+                self._refused[token.access_token] = None
+            self._current = None, -math.inf
+            self._store.remove()
+        return found
 
     @property
     def _token(self) -> Token | None:
