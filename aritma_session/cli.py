@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("--prompt", metavar="WORDS", help='what to ask for, such as "login" or "none"')
     login.add_argument("--acr-values", metavar="WORDS", help='how to prove who you are, such as "mfa"')
     login.add_argument(
+        "--response-mode",
+        choices=("form_post", "fragment"),
+        default="form_post",
+        help="how the token of the implicit grant comes back (default: form_post)",
+    )
+    login.add_argument(
         "--timeout", type=_between(1, 86400), default=300, metavar="SECONDS", help="how long it may take (default: 300)"
     )
     login.set_defaults(run=_login)
@@ -197,6 +203,7 @@ def _login(options: argparse.Namespace) -> int:
         port=options.port,
         prompt=options.prompt,
         acr_values=options.acr_values,
+        response_mode=options.response_mode,
         patience=options.timeout,
     )
     lasting = "until it is revoked" if token.refresh_token else f"for {token.lifetime:.0f} seconds"

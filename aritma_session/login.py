@@ -77,6 +77,7 @@ def log_in(
     port: int = 0,
     prompt: str | None = None,
     acr_values: str | None = None,
+    response_mode: str = "form_post",
     patience: float = PATIENCE,
     lender: requests.Session | None = None,
 ) -> Token:
@@ -88,6 +89,8 @@ def log_in(
     :param port: the port on 127.0.0.1 that the browser comes back to; 0 for a free one.
     :param prompt: what the server is to ask the person (OpenID Connect Core 1.0, section 3.1.2.1), such as ``login``.
     :param acr_values: how the person is to prove who they are (there), such as ``mfa``.
+    :param response_mode: how the token of the implicit grant comes back: ``form_post``, or ``fragment``, which the
+        browser's history sees for a moment.
     :param patience: seconds that the person may take.
     :param lender: the session that Aritma ID is asked with.
     :returns: the token.
@@ -104,6 +107,8 @@ def log_in(
     listener = Listener(port, attempt.take, grant.login_command, fragments=grant.kind == "implicit")
     with listener.serving():
         more = {"prompt": prompt, "acr_values": acr_values}
+        if grant.kind == "implicit":
+            more["response_mode"] = response_mode
         url = attempt.url(listener.redirect_uri, {name: value for name, value in more.items() if value})
         show(url)
         if open_browser is not None:
@@ -155,7 +160,6 @@ class _Attempt:
         if grant.kind == "implicit":
             client = MobileApplicationClient(grant.client_id)
             client.response_type = "id_token token" if self._openid else "token"
-            asked["response_mode"] = "form_post"
         else:
             client = WebApplicationClient(grant.client_id)
             asked["code_challenge"] = client.create_code_challenge(self._verifier, "S256")

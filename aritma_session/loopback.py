@@ -17,12 +17,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from .pages import FORWARD, Page
+from .pages import FAILED, FORWARD, USED, WRONG_STATE, Page
 
 __all__ = ["CALLBACK", "Listener"]
 
-#: Where the browser is sent, and where it ends.
-CALLBACK, DONE = "/callback", "/done"
+#: Where the browser is sent.
+CALLBACK = "/callback"
+
+#: The pages that a login can be interrupted by.
+_ASIDE = {page.path: page for page in (WRONG_STATE, USED)}
 
 #: Seconds that a client may take to send its request.
 _PATIENCE = 10.0
@@ -52,7 +55,7 @@ class Listener(socketserver.ThreadingTCPServer):
 
     :param port: the port on 127.0.0.1; 0 for a free one.
     :param answer: is given what a browser has brought, and tells the page to show now; or ``None``, where the login
-        goes on and its end will be shown at ``/done``. It is called by several threads.
+        goes on and its end will be shown. It is called by several threads.
     :param command: what logs a person in, for the pages.
     :param fragments: whether the answer may stand in the URL's fragment, as with the implicit grant.
     :raises ValueError: when the port cannot be had.
@@ -148,12 +151,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self._meant_for_us():
             return
-        parts = urlsplit(self.path)
+        parts, last = urlsplit(self.path), self.server.last
         if parts.path == CALLBACK:
             self._take(_pairs(parts.query), forward=self.server.fragments)
-        elif parts.path == DONE and self.server.last is not None:
-            self._show(self.server.last)
+        elif last is not None and parts.path == last.path:
+            self._show(last)
             self.server.shown.set()
+        elif parts.path in _ASIDE:
+            self._show(_ASIDE[parts.path])
         else:
             self._end(HTTPStatus.NOT_FOUND)
 
@@ -182,12 +187,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self._patience.cancel()
         page = self.server.answer(pairs)
-        if page is not None:
-            self._show(page)
-            return
+        if page is None:
+            self.server.ended.wait()
+            page = self.server.last or FAILED
         # A redirect, so that neither the address nor the history has what was brought.
-        self.server.ended.wait()
-        self._end(HTTPStatus.SEE_OTHER, {"Location": DONE})
+        self._end(HTTPStatus.SEE_OTHER, {"Location": page.path})
 
     def _show(self, page: Page) -> None:
         body, headers = page.render(self.server.command)

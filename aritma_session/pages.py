@@ -15,6 +15,7 @@ class Page(NamedTuple):
     :param status: the HTTP status that it is sent with.
     :param title: what happened.
     :param text: what that means, and what to do next.
+    :param path: where it stands, if that is another place than that of the login's end.
     :param sign: a sign beside the title.
     :param script: what the page does by itself.
     """
@@ -22,6 +23,7 @@ class Page(NamedTuple):
     status: int
     title: str
     text: tuple[str, ...]
+    path: str = "/done"
     sign: str = "!"
     script: str = ""
 
@@ -55,7 +57,7 @@ LOGGED_IN = Page(
     200,
     "You are logged in",
     ("Programs that run under your account on this computer can work with Aritma now.", "You can close this page."),
-    _GOOD,
+    sign=_GOOD,
 )
 DENIED = Page(
     200,
@@ -79,11 +81,13 @@ WRONG_STATE = Page(
         "It may be an older one, or somebody else's: it was not looked at any further.",
         "Go on in the page that the last login opened, or run COMMAND again.",
     ),
+    path="/another-login",
 )
 USED = Page(
     400,
     "This login is over",
     ("Its answer has come already, and is taken once.", "To log in again, run COMMAND."),
+    path="/over",
 )
 
 #: A page for the implicit grant, whose answer stands where only a script can see it: it goes on by a form, so that
@@ -92,8 +96,8 @@ FORWARD = Page(
     200,
     "One moment",
     ("The login is being completed. This needs JavaScript; without it, run COMMAND again with another browser.",),
-    "\u2026",
-    """
+    sign="\u2026",
+    script="""
     const answer = new URLSearchParams(location.hash.slice(1));
     history.replaceState(null, "", location.pathname);
     const form = document.createElement("form");
