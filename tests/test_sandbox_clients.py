@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -269,6 +270,21 @@ def test_certificates_are_kept_out_of_sight(http, sandbox):
 def test_a_certificate_needs_a_running_sandbox():
     with pytest.raises(RuntimeError, match="not running"):
         Sandbox().client_certificate()
+
+
+# The log
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_no_assertion_is_logged(http, sandbox, caplog, monkeypatch, debug):
+    monkeypatch.setattr("oauthlib._DEBUG", debug)
+    caplog.set_level(logging.DEBUG)
+    sandbox.register_key(public(RSA_KEY))
+    signed = assertion(sandbox)
+    for _ in range(2):
+        ask_with(http, sandbox, signed)
+    assert "invalid_client" in caplog.text
+    assert signed not in caplog.text
 
 
 # The public client

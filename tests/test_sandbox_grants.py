@@ -306,6 +306,12 @@ def test_each_part_answers_as_asked(http, sandbox):
     assert [request.kind for request in sandbox.requests[:3]] == ["discovery"] * 3
 
 
+def test_what_has_no_fields_keeps_none(http, sandbox):
+    sandbox.answer("revocation", Answer.changed(a=1))
+    answer = revoke(http, sandbox, "x")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_reset_forgets_answers(http, sandbox):
     sandbox.answer("revocation", Answer.error(503))
     sandbox.reset()
@@ -321,15 +327,18 @@ def test_other_parts_take_no_answers(sandbox, part):
 # The log
 
 
-def test_nothing_secret_is_logged(http, sandbox, caplog):
+@pytest.mark.parametrize("debug", [False, True])
+def test_nothing_secret_is_logged(http, sandbox, caplog, monkeypatch, debug):
+    monkeypatch.setattr("oauthlib._DEBUG", debug)
     caplog.set_level(logging.DEBUG)
     first = log_in(http, sandbox, "openid offline_access")
     second = refresh(http, sandbox, first["refresh_token"]).json()
     refresh(http, sandbox, first["refresh_token"])
     revoke(http, sandbox, second["refresh_token"])
     ask(http, sandbox, **{**PASSWORD, "password": "hunter2"})
+    http.post(sandbox.token_endpoint, auth=("sandbox-client", "hunter2"), data={"grant_type": "client_credentials"})
     assert "<token>" in caplog.text
     assert "<hidden>" in caplog.text
-    secrets = ["sandbox-secret", "sandbox-password", "hunter2"]
+    secrets = ["sandbox-secret", "sandbox-password", "hunter2", "aHVudGVyM", "h1bnRlcj", "odW50ZXIy"]  # in Base64 too
     secrets += [answer[name] for answer in (first, second) for name in ("access_token", "refresh_token", "id_token")]
     assert not [secret for secret in secrets if secret in caplog.text]

@@ -623,7 +623,9 @@ def test_userinfo_needs_a_token_with_openid(http, sandbox):
 # The log
 
 
-def test_nothing_secret_is_logged(http, sandbox, caplog):
+@pytest.mark.parametrize("debug", [False, True])
+def test_nothing_secret_is_logged(http, sandbox, caplog, monkeypatch, debug):
+    monkeypatch.setattr("oauthlib._DEBUG", debug)
     caplog.set_level(logging.DEBUG)
     answer = send(http, sandbox, **ASKED, scope="openid offline_access", nonce="n-1")
     code = parts(answer)["code"]

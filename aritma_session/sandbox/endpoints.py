@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .validator import Validator
 
-__all__ = ["authorization_endpoint", "token_endpoint"]
+__all__ = ["Hidden", "authorization_endpoint", "token_endpoint"]
 
 
 def authorization_endpoint(validator: Validator, lifetime: int) -> AuthorizationEndpoint:
@@ -125,8 +125,8 @@ class _Unprinted(dict[str, Any]):
         return "<token>"
 
 
-class _Hidden(str):
-    """Hold a text without showing it."""
+class Hidden(str):
+    """Hold a text without showing it, which oauthlib would do at DEBUG."""
 
     __slots__ = ()
 
@@ -138,4 +138,4 @@ class _Hidden(str):
 
 def _hide_refresh_token(request: Any) -> None:
     if request.refresh_token is not None:
-        request.refresh_token = _Hidden(request.refresh_token)
+        request.refresh_token = Hidden(request.refresh_token)

@@ -11,7 +11,7 @@ from oauthlib.openid import UserInfoEndpoint
 
 from .authorization import RESPONSE_MODES, Authorization
 from .clients import AUTH_METHODS, SIGNING_ALGORITHMS, is_basic
-from .endpoints import token_endpoint
+from .endpoints import Hidden, token_endpoint
 from .faults import Answer
 from .grants import Grants
 from .mint import BadToken, Mint
@@ -90,7 +90,7 @@ class Identity:
         endpoint = UserInfoEndpoint(Validator(self._records, self._visit(request, Terms())))
         try:
             given, body, status = endpoint.create_userinfo_response(
-                self._issuer + request.path, headers=dict(request.headers)
+                self._issuer + request.path, headers=_credentials(request)
             )
         except OAuth2Error as refused:
             # A request without a token is told no error (RFC 6750 section 3.1).
@@ -177,9 +177,9 @@ class Identity:
 
 def _answer(respond: Callable[..., tuple[dict[str, str], str, int]], url: str, request: Request) -> Answer:
     """Let an endpoint of oauthlib answer a request that a client authenticates in."""
-    form, headers = urlencode(_form(request)), dict(request.headers)
+    form = Hidden(urlencode(_form(request)))
     try:
-        given, body, status = respond(url, request.method, form, headers)
+        given, body, status = respond(url, request.method, form, _credentials(request))
     except OAuth2Error as refused:  # the method, parameters in the URL, or a grant that was spent meanwhile
         given, body, status = dict(UNCACHED), refused.json, refused.status_code
     except ValueError:  # a query that is none, whose text oauthlib puts into its message
@@ -189,6 +189,11 @@ def _answer(respond: Callable[..., tuple[dict[str, str], str, int]], url: str, r
     if status == HTTPStatus.UNAUTHORIZED and is_basic(request.headers.get("authorization", "")):
         given["WWW-Authenticate"] = 'Basic realm="Aritma ID sandbox", charset="UTF-8"'
     return Answer(status, body.encode(), given)
+
+
+def _credentials(request: Request) -> dict[str, str]:
+    """Take out the one header field that oauthlib needs, under the name by which it keeps it out of its log."""
+    return {name.title(): value for name, value in request.headers.items() if name == "authorization"}
 
 
 def _form(request: Request) -> list[tuple[str, str]]:

@@ -97,7 +97,7 @@ class Ledger:
         kept = request if request.kind in KEPT_BODIES else replace(request, body=b"")
         with self._lock:
             self._requests.append(kept)
-        self.count(token_requests=request.kind == "token", calls=request.kind == "api")
+            self._add(token_requests=request.kind == "token", calls=request.kind == "api")
 
     def count(self, **more: int) -> None:
         """Add to counts, before the answer that they are about is sent.
@@ -105,11 +105,14 @@ class Ledger:
         :param more: what to add, by the names of ``Counts``.
         """
         with self._lock:
-            self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
+            self._add(**more)
 
     def answering(self, status: int) -> None:
         """Note the status that an API call is about to be answered with."""
         self.count(refused=status == HTTPStatus.UNAUTHORIZED, forbidden=status == HTTPStatus.FORBIDDEN)
+
+    def _add(self, **more: int) -> None:
+        self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
 
     def clear(self) -> None:
         """Forget all requests, and start counting at 0."""

@@ -107,7 +107,6 @@ class Sandbox:
             Client(client_id, client_secret, scopes, GRANTS),
             Client(self.public_client_id, scopes=scopes, grants=PUBLIC_GRANTS),
         )
-        self._users = Users(User(self.username, self.password))
         self._ledger = Ledger()
         self._bank = Bank()
         self._answers: dict[Part, deque[Answer]] = {part: deque() for part in PARTS}
@@ -129,7 +128,8 @@ class Sandbox:
             authority = Authority(Path(directory))
             listener = Listener(authority.server_context(), stopping, self._port)
             issuer = f"https://localhost:{listener.port}"
-            identity = Identity(issuer, self._clients, self._users, self._ledger)
+            users = Users(User(self.username, self.password))
+            identity = Identity(issuer, self._clients, users, self._ledger)
             state = _Running(stopping, identity, issuer, authority)
             listener.start(functools.partial(self._serve, state))
             resources.callback(listener.stop)
@@ -318,7 +318,8 @@ class Sandbox:
         if wanted.fields is None:
             return wanted
         real = self._respond_really(state, request, wanted)
-        if real.status == HTTPStatus.OK and wanted.fields and request.kind != "authorize":
+        kind = real.headers.get("Content-Type")
+        if wanted.fields and (real.status, kind) == (HTTPStatus.OK, "application/json"):
             changed = {**json.loads(real.body), **wanted.fields}
             left = {name: value for name, value in changed.items() if value is not None}
             real = replace(real, body=json.dumps(left).encode())
