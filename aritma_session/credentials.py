@@ -86,22 +86,24 @@ class PrivateKey(Value):
         self._set(pem=pem, passphrase=passphrase)
 
     def reveal(self) -> tuple[str, str | None]:
-        """Give the key and the passphrase.
+        """Give the key, without what may stand around it in its file, and the passphrase.
 
         What can be seen without reading the key itself is looked at: that would take longer than a token request.
 
         :raises ValueError: when it cannot be read, is no private key in PEM, or is encrypted and has no passphrase, or
             the other way round. The message shows nothing of either.
         """
-        pem, passphrase = self.pem.text(), self.passphrase.reveal() if self.passphrase else None
-        label = re.search(r"-----BEGIN ([A-Z0-9 ]+)-----(?=.*-----END \1-----)", pem, re.DOTALL)
-        if label is None:
+        passphrase = self.passphrase.reveal() if self.passphrase else None
+        blocks = {match[1]: match[0] for match in _PEM.finditer(self.pem.text())}
+        if not blocks:
             raise ValueError("it is no whole PEM text, which begins with '-----BEGIN PRIVATE KEY-----'")
-        if label[1] not in _KEY_LABELS:
-            raise ValueError(
-                f"it is a {label[1].lower()}: what is needed is a private key, in PKCS #8, PKCS #1 or SEC 1"
-            )
-        encrypted = "ENCRYPTED" in label[1] or "Proc-Type: 4,ENCRYPTED" in pem
+        # A certificate, or the parameters of a curve, may stand in the same file.
+        label = next((label for label in blocks if label in _KEY_LABELS), None)
+        if label is None:
+            found = " and ".join(label.lower() for label in blocks)
+            raise ValueError(f"it is no private key in PKCS #8, PKCS #1 or SEC 1, which is needed, but: {found}")
+        pem = blocks[label]
+        encrypted = "ENCRYPTED" in label or "Proc-Type: 4,ENCRYPTED" in pem
         if encrypted and passphrase is None:
             raise ValueError("it is encrypted: set private_key_passphrase (ARITMA_PRIVATE_KEY_PASSPHRASE) too")
         if passphrase is not None and not encrypted:
@@ -117,6 +119,9 @@ class PrivateKey(Value):
             return str(error)
         return None
 
+
+#: One block of PEM, whole.
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 #: What stands between BEGIN and END of the keys that can be read.
 _KEY_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}

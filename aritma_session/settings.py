@@ -119,7 +119,7 @@ class Settings(Value):
             tenant=setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
         )
         kind = setting("grant", grant, _one_of(GRANTS), "client_credentials")
-        client_id = setting("client_id", client_id, _client_id)
+        client_id = setting("client_id", client_id, _name)
         method = setting("token_endpoint_auth_method", token_endpoint_auth_method, _one_of(("", *_METHODS)), "")
         algorithm = setting("token_endpoint_auth_signing_alg", token_endpoint_auth_signing_alg, _algorithm, "")
         key_id = setting("private_key_id", private_key_id, _text, "")
@@ -127,14 +127,14 @@ class Settings(Value):
         asked = client_id, authentication, setting("scope", scope, _scope, _DEFAULT_SCOPES[kind], empty_counts=True)
         pairs = setting("extra", extra, _extra, "")
         store = setting("cache", cache, _shared if kind in _LOGINS else open_store, "file")
-        user = setting("username", username, _text, None if kind == "password" else "") or None
+        user = setting("username", username, _name) if kind == "password" else setting("username", username, _text, "")
         if kind == "client_credentials":
             found: Grant = ClientCredentials(*asked, pairs)
         elif kind == "password":
             found = Password(*asked, pairs, user, given.password())
         else:
-            login = Login(*asked, pairs, user, kind)
-            found = login.replace(login_command=_login_command(place, login, cache or os.environ.get("ARITMA_CACHE")))
+            login = Login(*asked, pairs, user or None, kind)
+            found = login.replace(login_command=_login_command(place, login, cache))
         return cls(place, found, store, setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)))
 
 
@@ -221,12 +221,17 @@ def _not_installed(modules: dict[str, str]) -> str:
     return " and ".join(name for module, name in modules.items() if importlib.util.find_spec(module) is None)
 
 
-def _login_command(place: Environment, grant: Login, cache: object) -> str:
+def _login_command(place: Environment, grant: Login, cache: Any) -> str:
     """Give the command that logs a person in for these settings; what it does not say is the default."""
     import shlex
 
     named = {PRODUCTION.issuer: None, DEVELOPMENT.issuer: "development"}
     scope = " ".join(grant.scope)
+    if cache is None:
+        cache = os.environ.get("ARITMA_CACHE", "").strip() or "file"
+    # Absolute, as it may be run elsewhere; and no URL, in which a password may be.
+    shown = isinstance(cache, (str, os.PathLike)) and cache != "file" and "://" not in str(cache)
+    directory = os.path.abspath(os.path.expanduser(os.fspath(cache))) if shown else None
     options = {
         "--client-id": grant.client_id,
         "--environment": named.get(place.issuer, place.issuer),
@@ -234,7 +239,7 @@ def _login_command(place: Environment, grant: Login, cache: object) -> str:
         "--scope": None if scope == _DEFAULT_SCOPES[grant.kind] else scope,
         "--grant": None if grant.kind == "authorization_code" else grant.kind,
         "--username": grant.username,
-        "--cache": os.fspath(cache) if isinstance(cache, (str, os.PathLike)) and cache not in {"", "file"} else None,
+        "--cache": directory,
     }
     said = [text for name, value in options.items() if value is not None for text in (name, value)]
     said += [text for name, value in grant.extra for text in ("--extra", f"{name}={value}")]
@@ -269,7 +274,11 @@ def _extra(value: object) -> tuple[tuple[str, str], ...]:
     if isinstance(value, str):
         from urllib.parse import parse_qsl
 
-        pairs: list[tuple[Any, Any]] = list(parse_qsl(value, strict_parsing=True)) if value else []
+        try:
+            found = parse_qsl(value, keep_blank_values=True, strict_parsing=True, errors="strict") if value else []
+        except ValueError:
+            raise ValueError("it is no form, such as 'audience=x&resource=y'") from None
+        pairs: list[tuple[Any, Any]] = [*found]
     elif isinstance(value, Mapping):
         pairs = list(value.items())
     else:
@@ -282,6 +291,8 @@ def _extra(value: object) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"{name} is no extra parameter: it has a setting of its own, or follows from the grant")
         if not name or not text or names.count(name) > 1:
             raise ValueError("a name or a value is empty, or a name stands twice")
+        if re.search("[\ud800-\udfff]", name + text):
+            raise ValueError("there is half a letter in it, which cannot be sent")
     return tuple(sorted(pairs))
 
 
@@ -291,7 +302,7 @@ def _shared(cache: object) -> TokenStore:
     return open_store(cache)
 
 
-def _client_id(value: object) -> str:
+def _name(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"it is a string, not {a(value)}")
     if not value or not value.isprintable() or value != value.strip():

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
 import pathlib
 import re
+import shlex
+import sys
 import traceback
 
 import platformdirs
 import pytest
 
 from aritma_session import DEVELOPMENT, PRODUCTION, AritmaAuth, AritmaSession, Environment, FileStore, MemoryStore
+from aritma_session.clients import ClientSecretPost, NoSecret, TlsClientAuth
+from aritma_session.credentials import Secret
 from aritma_session.settings import Settings
 
+from keys import OPENSSH, PASSPHRASE, TRADITIONAL, pem, public_pem
+
 SECRET = "correct-horse-8"
+
+
+def pem_of(text):
+    """What looks like a private key from the outside, which is all that settings look at."""
+    return f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n"
+
+
+def encrypted_pem_of(text):
+    return pem_of(text).replace("PRIVATE", "ENCRYPTED PRIVATE")
+
 
 #: What a setting has become, by the name of its argument.
 FOUND = {
@@ -27,7 +44,35 @@ FOUND = {
     "cache": lambda settings: settings.cache,
     "api_hosts": lambda settings: settings.environment.api_hosts,
     "token_timeout": lambda settings: settings.token_timeout,
+    "grant": lambda settings: settings.grant.name,
+    "token_endpoint_auth_method": lambda settings: settings.grant.authentication.method,
+    "token_endpoint_auth_signing_alg": lambda settings: settings.grant.authentication.algorithm,
+    "private_key": lambda settings: settings.grant.authentication.private_key.pem.text(),
+    "private_key_passphrase": lambda settings: settings.grant.authentication.private_key.passphrase.reveal(),
+    "private_key_id": lambda settings: settings.grant.authentication.key_id,
+    "username": lambda settings: settings.grant.username,
+    "password": lambda settings: settings.grant.password.reveal(),
+    "extra": lambda settings: settings.grant.extra,
 }
+
+#: What must be there too, for a setting to count.
+CREDENTIALS = {"client_id": "client", "client_secret": SECRET}
+SIGNING = {"client_id": "client", "private_key": pem_of(SECRET)}
+ENCRYPTED = {"client_id": "client", "private_key": encrypted_pem_of(SECRET)}
+WITH_USER = {**CREDENTIALS, "grant": "password", "username": "user", "password": "open-sesame"}
+BESIDES = {
+    "token_endpoint_auth_signing_alg": SIGNING,
+    "private_key": {"client_id": "client"},
+    "private_key_passphrase": ENCRYPTED,
+    "private_key_id": SIGNING,
+    "username": WITH_USER,
+    "password": WITH_USER,
+}
+
+
+def besides(name):
+    """The settings that another one needs beside it."""
+    return BESIDES.get(name, CREDENTIALS)
 
 
 def variable_of(name):
@@ -95,6 +140,15 @@ ARGUMENTS = {
     "cache": ("./argument", FileStore.below("./argument")),
     "api_hosts": ("argument.example", ("argument.example:443",)),
     "token_timeout": (5, (5.0, 5.0)),
+    "grant": ("authorization_code", "authorization_code"),
+    "token_endpoint_auth_method": ("tls_client_auth", "tls_client_auth"),
+    "token_endpoint_auth_signing_alg": ("PS256", "PS256"),
+    "private_key": (pem_of("argument"), pem_of("argument")),
+    "private_key_passphrase": ("argument", "argument"),
+    "private_key_id": ("argument", "argument"),
+    "username": ("argument", "argument"),
+    "password": ("argument", "argument"),
+    "extra": ({"b": "ar+gu&ment", "a": "\u00e6"}, (("a", "\u00e6"), ("b", "ar+gu&ment"))),
 }
 
 #: A text of each setting's variable, and what it becomes.
@@ -107,7 +161,19 @@ VARIABLES = {
     "cache": ("./variable", FileStore.below("./variable")),
     "api_hosts": ("variable.example", ("variable.example:443",)),
     "token_timeout": ("7", (7.0, 7.0)),
+    "grant": ("implicit", "implicit"),
+    "token_endpoint_auth_method": ("client_secret_basic", "client_secret_basic"),
+    "token_endpoint_auth_signing_alg": ("ES256", "ES256"),
+    "private_key": (pem_of("variable"), pem_of("variable")),
+    "private_key_passphrase": ("variable", "variable"),
+    "private_key_id": ("variable", "variable"),
+    "username": ("variable", "variable"),
+    "password": ("variable", "variable"),
+    "extra": ("b=va%26ri+able&a=%C3%A6", (("a", "\u00e6"), ("b", "va&ri able"))),
 }
+
+#: Settings that a file can hold, which yet another variable names.
+IN_FILES = ("client_secret", "private_key", "private_key_passphrase", "password")
 
 #: What a setting is where nobody says anything; ``cache`` depends on the user, and the credentials have none.
 DEFAULTS = {
@@ -116,6 +182,11 @@ DEFAULTS = {
     "scope": ("bankservice",),
     "api_hosts": (),
     "token_timeout": (10.0, 30.0),
+    "grant": "client_credentials",
+    "token_endpoint_auth_method": "client_secret_post",
+    "token_endpoint_auth_signing_alg": None,
+    "private_key_id": None,
+    "extra": (),
 }
 
 #: A text that cannot be, as argument or in the variable.
@@ -127,17 +198,36 @@ IMPOSSIBLE = {
     "cache": "disk",
     "api_hosts": "https://api.example",
     "token_timeout": "soon",
+    "grant": "device_code",
+    "token_endpoint_auth_method": "basic",
+    "token_endpoint_auth_signing_alg": "HS256",
+    "private_key": "client.pem",
+    "private_key_passphrase": f"{SECRET}\n",
+    "private_key_id": "2026\n",
+    "username": " user",
+    "password": f"{SECRET}\nhost=x",
+    "extra": "audience",
 }
 
 
-def test_the_tables_have_every_setting():
+@pytest.mark.parametrize("taker", [Settings.resolve, AritmaAuth, AritmaSession])
+def test_the_tables_have_every_setting(taker):
     assert [*ARGUMENTS] == [*VARIABLES] == [*FOUND]
+    assert {*inspect.signature(taker).parameters} == {*FOUND}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_readme_names_every_setting_and_its_variables(name):
+    readme = (pathlib.Path(__file__).parent.parent / "README.rst").read_text(encoding="utf-8")
+    rows = readme.partition("\nSettings\n")[2].partition("\nErrors\n")[0]
+    ends = ["", "_FILE"] if name in IN_FILES else [""]
+    assert [text for text in [name, *(variable_of(name) + end for end in ends)] if f"``{text}``" not in rows] == []
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_variable_is_taken_where_there_is_no_argument(name, variables):
     text, becomes = VARIABLES[name]
-    variables(**{"client_id": "client", "client_secret": SECRET, name: text})
+    variables(**{**besides(name), name: text})
     assert FOUND[name](Settings.resolve()) == becomes
     assert FOUND[name](Settings.resolve(**{name: None})) == becomes
 
@@ -146,26 +236,54 @@ def test_a_variable_is_taken_where_there_is_no_argument(name, variables):
 def test_an_argument_comes_before_its_variable(name, variables):
     argument, becomes = ARGUMENTS[name]
     variables(**{name: VARIABLES[name][0]})
-    assert FOUND[name](resolve(**{name: argument})) == becomes
+    assert FOUND[name](Settings.resolve(**{**besides(name), name: argument})) == becomes
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_an_argument_comes_before_an_impossible_variable(name, variables):
     argument, becomes = ARGUMENTS[name]
     variables(**{name: IMPOSSIBLE[name]})
-    assert FOUND[name](resolve(**{name: argument})) == becomes
+    assert FOUND[name](Settings.resolve(**{**besides(name), name: argument})) == becomes
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
 def test_the_default_is_taken_where_there_is_neither(name, default):
-    assert FOUND[name](resolve()) == default
+    assert FOUND[name](Settings.resolve(**besides(name))) == default
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
 @pytest.mark.parametrize(("name", "default"), [row for row in DEFAULTS.items() if row[0] != "scope"])
 def test_an_empty_variable_is_none(name, default, empty, variables):
     variables(**{name: empty})
-    assert FOUND[name](resolve()) == default
+    assert FOUND[name](Settings.resolve(**besides(name))) == default
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_a_file_is_read_that_a_variable_names(name, variables, tmp_path):
+    text, becomes = VARIABLES[name]
+    (tmp_path / "file").write_text(f"{text}\n", encoding="utf-8")
+    variables(**{**besides(name), name: "", f"{name}_file": str(tmp_path / "file")})
+    assert FOUND[name](Settings.resolve()) == becomes
+    assert FOUND[name](Settings.resolve(**{name: ARGUMENTS[name][0]})) == ARGUMENTS[name][1]
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_a_variable_and_a_file_for_the_same_are_refused(name, variables, tmp_path):
+    variables(**{**besides(name), name: SECRET, f"{name}_file": str(tmp_path / "file")})
+    message = refusal(Settings.resolve)
+    assert f"{variable_of(name)} and {variable_of(name)}_FILE are both set" in message
+    assert_names_both(message, name)
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+@pytest.mark.parametrize("content", [None, f"\n{SECRET}\n\n\0", "", f"{SECRET}\n{SECRET}"])
+def test_a_file_that_cannot_be_used_is_refused_and_named(name, content, variables, tmp_path):
+    if content is not None:
+        (tmp_path / "file").write_text(content, encoding="utf-8")
+    variables(**{**besides(name), name: "", f"{name}_file": str(tmp_path / "file")})
+    message = refusal(Settings.resolve)
+    assert message.startswith(f"{variable_of(name)}_FILE is not usable: ")
+    assert_names_both(message, name)
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
@@ -211,8 +329,7 @@ def assert_names_all_ways_to_give_a_secret(message):
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_an_impossible_variable_is_refused(name, variables):
-    variables(client_id="client", client_secret=SECRET)
-    variables(**{name: IMPOSSIBLE[name]})
+    variables(**{**besides(name), name: IMPOSSIBLE[name]})
     assert_names_both(refusal(Settings.resolve), name)
 
 
@@ -269,6 +386,23 @@ IMPOSSIBLE_ARGUMENTS = {
         *((), (1, 2, 3), (1, 0), (-1, 1), (1, None), ("a", "b"), {}, object()),
         *(10**400, (10**400, 5), (5, 10**400), (True, 5), (5, True), [True], (5, math.nan), "1" + 400 * "0"),
     ],
+    "grant": ["", "Password", "client_credentials ", "refresh_token", 5, b"password", ["password"]],
+    "token_endpoint_auth_method": ["Client_Secret_Basic", "client_secret_jwt", 5, ["none"], {}],
+    "token_endpoint_auth_signing_alg": ["rs256", "RS384", "none", 256, ["RS256"]],
+    "private_key": [
+        *("", " ", SECRET, f"{pem_of(SECRET)[:-2]}", pem_of(SECRET)[1:], pem_of(SECRET).replace("END", "STOP")),
+        *(pem_of(SECRET).replace("END PRIVATE", "END RSA PRIVATE"), 5, pem_of(SECRET).encode(), [pem_of(SECRET)]),
+    ],
+    "private_key_passphrase": ["", " ", f"{SECRET}\0", 5, SECRET.encode(), [SECRET]],
+    "private_key_id": [" 1", "1 ", "a\0b", 1, b"1"],
+    "username": ["", " ", "user ", "us\ner", 5, b"user", "\ud800"],
+    "password": ["", " ", f"{SECRET}\n", 5, SECRET.encode(), [SECRET]],
+    "extra": [
+        *("a=1&", "a=1&a=2", "=1", "a=", "a=&b=1", "a=%ff", 5, b"a=1", [("a", "1")], {"a": 1}, {1: "a"}),
+        *({"a": None}, {"a": ["1"]}, {"": "1"}, {"a": ""}, {"a": "\ud800"}, {"\ud800": "a"}),
+        *({name: "x"} for name in ("scope", "client_secret", "refresh_token", "grant_type", "code_verifier", "nonce")),
+        *("client_id=x", "audience=x&password=x", {"audience": "x", "client_assertion": "x"}),
+    ],
 }
 
 
@@ -277,7 +411,7 @@ IMPOSSIBLE_ARGUMENTS = {
     [*IMPOSSIBLE.items(), *((name, value) for name, values in IMPOSSIBLE_ARGUMENTS.items() for value in values)],
 )
 def test_an_impossible_argument_is_refused(name, value):
-    assert_names_both(refusal(functools.partial(resolve, **{name: value})), name)
+    assert_names_both(refusal(functools.partial(Settings.resolve, **{**besides(name), name: value})), name)
 
 
 #: Texts with credentials in them that cannot be, by setting.
@@ -711,3 +845,338 @@ def frames(error):
             found.append(link.tb_frame)
         link = link.tb_next
     return found
+
+
+# --- how the client proves itself
+
+
+#: What is given, and the way that follows.
+PROOFS = [
+    ({"client_secret": SECRET}, ClientSecretPost(Secret(SECRET))),
+    ({"private_key": pem_of("x")}, "private_key_jwt"),
+    ({"client_secret": SECRET, "token_endpoint_auth_method": "client_secret_basic"}, "client_secret_basic"),
+    ({"client_secret": SECRET, "token_endpoint_auth_method": ""}, "client_secret_post"),
+    ({"token_endpoint_auth_method": "tls_client_auth"}, TlsClientAuth()),
+    ({"grant": "authorization_code"}, NoSecret()),
+    ({"grant": "implicit"}, "none"),
+    ({"grant": "authorization_code", "client_secret": SECRET}, "client_secret_post"),
+    ({"grant": "authorization_code", "client_secret": SECRET, "token_endpoint_auth_method": "none"}, "none"),
+    ({"grant": "authorization_code", "private_key": pem_of("x")}, "private_key_jwt"),
+    ({"grant": "password", "username": "user", "password": "open-sesame"}, "none"),
+    (
+        {"client_secret": SECRET, "private_key": pem_of("x"), "token_endpoint_auth_method": "client_secret_post"},
+        "client_secret_post",
+    ),
+    (
+        {"client_secret": SECRET, "private_key": pem_of("x"), "token_endpoint_auth_method": "private_key_jwt"},
+        "private_key_jwt",
+    ),
+]
+
+
+@pytest.mark.parametrize("given_as", ["argument", "variable"])
+@pytest.mark.parametrize(("given", "proof"), PROOFS)
+def test_the_client_proves_itself_with_what_was_named_or_there_is_a_secret_for(given, proof, given_as, variables):
+    if given_as == "variable":
+        variables(**given)
+    authentication = Settings.resolve("client", **(given if given_as == "argument" else {})).grant.authentication
+    assert proof in (authentication, authentication.method)
+
+
+@pytest.mark.parametrize("grant", ["client_credentials", "authorization_code"])
+@pytest.mark.parametrize("variable", ["private_key", "private_key_file"])
+def test_a_secret_that_is_passed_comes_before_a_key_in_a_variable(grant, variable, variables):
+    variables(**{variable: pem_of("x")})
+    assert Settings.resolve("client", SECRET, grant=grant).grant.authentication.method == "client_secret_post"
+
+
+@pytest.mark.parametrize("grant", ["client_credentials", "authorization_code"])
+@pytest.mark.parametrize("variable", ["client_secret", "client_secret_file"])
+def test_a_key_that_is_passed_comes_before_a_secret_in_a_variable(grant, variable, variables):
+    variables(**{variable: SECRET})
+    settings = Settings.resolve("client", private_key=pem_of("x"), grant=grant)
+    assert settings.grant.authentication.method == "private_key_jwt"
+
+
+@pytest.mark.parametrize("given_as", ["argument", "variable"])
+def test_a_secret_and_a_key_in_the_same_place_are_refused(given_as, variables):
+    given = {"client_secret": SECRET, "private_key": pem_of(SECRET)}
+    if given_as == "variable":
+        variables(**given)
+    message = refusal(lambda: Settings.resolve("client", **(given if given_as == "argument" else {})))
+    assert {"client_secret", "private_key"} <= {*re.findall(r"\w+", message)}
+    assert_names_both(message, "token_endpoint_auth_method")
+
+
+@pytest.mark.parametrize(
+    ("method", "missing"),
+    [
+        ("client_secret_post", "client_secret"),
+        ("client_secret_basic", "client_secret"),
+        ("private_key_jwt", "private_key"),
+    ],
+)
+@pytest.mark.parametrize("grant", ["client_credentials", "authorization_code"])
+def test_a_named_way_needs_its_secret(method, missing, grant):
+    message = refusal(lambda: Settings.resolve("client", token_endpoint_auth_method=method, grant=grant))
+    assert message.startswith(f"{missing} is missing: pass {missing}=...")
+    assert {variable_of(missing), variable_of(missing) + "_FILE"} <= {*re.findall(r"\w+", message)}
+
+
+def test_a_client_in_its_own_name_must_prove_itself():
+    message = refusal(lambda: resolve(token_endpoint_auth_method="none"))
+    assert "token_endpoint_auth_method is 'none'" in message
+
+
+def test_a_password_grant_needs_a_password_and_a_name():
+    message = refusal(lambda: resolve(grant="password", username="user"))
+    assert message.startswith("password is missing: pass password=...")
+    assert {"ARITMA_PASSWORD", "ARITMA_PASSWORD_FILE"} <= {*re.findall(r"\w+", message)}
+    message = refusal(lambda: resolve(grant="password", password=SECRET))
+    assert message.startswith("username is missing")
+    assert_names_both(message, "username")
+
+
+# --- private keys
+
+
+@pytest.mark.parametrize("given_as", ["argument", "path", "variable", "file"])
+@pytest.mark.parametrize(
+    ("kind", "form", "passphrase"),
+    [("RSA", TRADITIONAL, None), ("RSA", TRADITIONAL, PASSPHRASE), ("P-256", TRADITIONAL, PASSPHRASE)],
+)
+def test_a_key_is_taken_from_wherever_it_is(kind, form, passphrase, given_as, variables, tmp_path):
+    text, file = pem(kind, form, passphrase), tmp_path / "key.pem"
+    file.write_text(text, encoding="utf-8")
+    variables(**{"private_key": text} if given_as == "variable" else {})
+    variables(**{"private_key_file": str(file)} if given_as == "file" else {})
+    argument = {"argument": text, "path": file}.get(given_as)
+    settings = Settings.resolve("client", private_key=argument, private_key_passphrase=passphrase)
+    assert settings.grant.authentication.private_key.reveal() == (text.strip(), passphrase)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        "Bag Attributes\n    friendlyName: client\n{}\n",
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n{}",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n{}",
+        "{}-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "\ufeff{}",
+    ],
+)
+def test_what_stands_around_a_key_does_not_matter(around):
+    text = pem("P-256", TRADITIONAL)
+    settings = Settings.resolve("client", private_key=around.format(text))
+    assert settings.grant.authentication.private_key.reveal() == (text.strip(), None)
+
+
+def test_a_key_at_a_relative_path_is_that_of_the_time_it_was_read(tmp_path, monkeypatch):
+    (tmp_path / "key.pem").write_text(pem_of("x"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.resolve("client", private_key=pathlib.Path("key.pem"))
+    monkeypatch.chdir(os.path.expanduser("~"))
+    assert settings.grant.authentication.private_key.reveal() == (pem_of("x").strip(), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("directory", "cannot be read"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "but: certificate"),
+        (public_pem("P-256"), "but: public key"),
+        (pem("Ed25519", OPENSSH), "but: openssh private key"),
+        (pem("P-256")[:-20], "no whole PEM text"),
+        (pem("P-256")[20:], "no whole PEM text"),
+        (SECRET, "no whole PEM text"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"\x30\x82\x01\x00", "not UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("given_as", ["path", "file"])
+def test_what_is_no_private_key_is_refused_and_not_shown(content, said, given_as, variables, tmp_path):
+    file = tmp_path / "key.pem"
+    if content == "directory":
+        file.mkdir()
+    elif content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    variables(**{"private_key_file": str(file)} if given_as == "file" else {})
+    argument = file if given_as == "path" else None
+    with pytest.raises(ValueError, match=said) as caught:
+        Settings.resolve("client", private_key=argument)
+    message = str(caught.value)
+    assert message.startswith("private_key is not" if given_as == "path" else "ARITMA_PRIVATE_KEY_FILE is not")
+    assert_names_both(message, "private_key")
+    lines = content.splitlines()[1:-1] if isinstance(content, str) else []
+    assert [line for line in lines if line[:12] in carried_by(caught.value)] == []
+
+
+@pytest.mark.parametrize("form", [TRADITIONAL, None])
+def test_an_encrypted_key_needs_its_passphrase(form):
+    text = pem("P-256", passphrase=PASSPHRASE) if form is None else pem("P-256", form, PASSPHRASE)
+    message = refusal(lambda: Settings.resolve("client", private_key=text))
+    assert "it is encrypted" in message
+    assert_names_both(message, "private_key_passphrase")
+
+
+def test_a_passphrase_is_for_an_encrypted_key(variables):
+    message = refusal(lambda: Settings.resolve("client", private_key=pem_of("x"), private_key_passphrase=SECRET))
+    assert "it is not encrypted" in message
+    assert_names_both(message, "private_key_passphrase")
+    variables(private_key_passphrase=SECRET)
+    assert refusal(lambda: Settings.resolve("client", private_key=pem_of("x"))) == message
+
+
+@pytest.mark.parametrize(
+    ("absent", "named"),
+    [(["jwt"], "PyJWT"), (["cryptography"], "cryptography"), (["jwt", "cryptography"], "PyJWT and cryptography")],
+)
+def test_a_key_needs_what_signs(absent, named, monkeypatch):
+    for module in absent:
+        monkeypatch.setitem(sys.modules, module, None)
+    message = refusal(lambda: Settings.resolve("client", private_key=pem_of(SECRET)))
+    assert message == f'private_key needs {named}, not installed: pip install "aritma-session[jwt]"'
+    assert Settings.resolve("client", SECRET).grant.authentication.method == "client_secret_post"
+
+
+@pytest.mark.parametrize("make", [AritmaSession, AritmaAuth, Settings.resolve])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"private_key": encrypted_pem_of("never-show-this")},
+        {"private_key": encrypted_pem_of("x"), "private_key_passphrase": "never-show-this\n"},
+        {"private_key": pem_of("never-show-this"), "private_key_passphrase": "never-show-this"},
+        {"private_key": "never-show-this"},
+        {"private_key": pem_of("never-show-this"), "extra": {"scope": "x"}},
+        {"private_key": pem_of("never-show-this"), "client_secret": "never-show-this"},
+        {"private_key": encrypted_pem_of("x"), "private_key_passphrase": "never-show-this", "cache": "disk"},
+        {"private_key": pem_of("never-show-this"), "token_endpoint_auth_signing_alg": "HS256"},
+        {"client_secret": "x", "grant": "password", "username": "x", "password": "never-show-this\n"},
+        {"client_secret": "x", "grant": "password", "username": "", "password": "never-show-this"},
+    ],
+)
+def test_no_frame_of_an_error_about_a_key_or_a_password_holds_it(make, wrong):
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        make("client", **wrong)
+    assert "never-show-this" not in carried_by(caught.value)
+    assert not [frame for frame in frames(caught.value) if "never-show-this" in repr(frame.f_locals)]
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, "%r".__mod__])
+def test_settings_do_not_show_key_passphrase_and_password(show):
+    shown = show(Settings.resolve("c", private_key=encrypted_pem_of("in-key"), private_key_passphrase="in-phrase"))
+    shown += show(resolve(grant="password", username="user", password="in-password"))
+    assert not [text for text in ("in-key", "in-phrase", "in-password", SECRET) if text in shown]
+
+
+# --- the cache, and the command, of a login
+
+
+@pytest.mark.parametrize("grant", ["authorization_code", "implicit"])
+@pytest.mark.parametrize("given_as", ["argument", "variable"])
+def test_a_login_is_not_found_in_memory(grant, given_as, variables):
+    variables(cache="memory" if given_as == "variable" else "")
+    argument = "memory" if given_as == "argument" else None
+    assert_names_both(refusal(lambda: Settings.resolve("client", grant=grant, cache=argument)), "cache")
+    store = MemoryStore()
+    assert Settings.resolve("client", grant=grant, cache=store).cache is store
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, []),
+        ({"environment": "development", "tenant": "acme"}, ["--environment", "development", "--tenant", "acme"]),
+        ({"environment": "https://id.example/a"}, ["--environment", "https://id.example/a"]),
+        ({"scope": "bankservice offline_access"}, []),
+        ({"scope": "api  openid"}, ["--scope", "api openid"]),
+        ({"scope": ""}, ["--scope", ""]),
+        ({"grant": "implicit"}, ["--grant", "implicit"]),
+        ({"username": "Kari 'O' & Ola"}, ["--username", "Kari 'O' & Ola"]),
+        ({"cache": "file"}, []),
+        ({"cache": "/tokens of/kari"}, ["--cache", "/tokens of/kari"]),
+        ({"cache": "~/tokens"}, ["--cache", os.path.join("{home}", "tokens")]),
+        ({"cache": pathlib.Path("file")}, ["--cache", os.path.join("{here}", "file")]),
+        ({"cache": "./tokens"}, ["--cache", os.path.join("{here}", "tokens")]),
+        ({"cache": MemoryStore()}, []),
+        ({"extra": {"b": "1 2", "a": "$x"}}, ["--extra", "a=$x", "--extra", "b=1 2"]),
+        ({"client_secret": SECRET, "private_key": pem_of(SECRET), "token_endpoint_auth_method": "none"}, []),
+    ],
+)
+def test_the_command_that_logs_in_says_what_is_not_the_default(settings, said):
+    grant = Settings.resolve("cl'ient", **{"grant": "authorization_code", **settings}).grant
+    places = {"home": os.path.expanduser("~"), "here": os.getcwd()}
+    expected = ["aritma-session", "login", "--client-id", "cl'ient", *(text.format(**places) for text in said)]
+    assert shlex.split(grant.login_command) == expected
+    assert SECRET not in grant.login_command
+
+
+@pytest.mark.parametrize("cache", ["", " ", "file", "./tokens"])
+def test_the_command_that_logs_in_says_what_cache_a_variable_names(cache, variables):
+    variables(cache=cache)
+    said = ["--cache", os.path.abspath("tokens")] if cache == "./tokens" else []
+    command = Settings.resolve("client", grant="authorization_code").grant.login_command
+    assert shlex.split(command) == ["aritma-session", "login", "--client-id", "client", *said]
+
+
+@pytest.mark.parametrize(
+    ("grant", "scope"),
+    [
+        ("client_credentials", ("bankservice",)),
+        ("password", ("bankservice",)),
+        ("authorization_code", ("bankservice", "offline_access")),
+        ("implicit", ("bankservice",)),
+    ],
+)
+def test_the_default_scope_of_a_login_asks_for_a_refresh_token(grant, scope):
+    assert Settings.resolve(**{**WITH_USER, "grant": grant}).scope == scope
+
+
+# --- the name of what is shared
+
+
+def test_tokens_are_shared_by_those_who_ask_for_the_same_however_they_prove_themselves():
+    ways = [
+        {"client_secret": SECRET},
+        {"client_secret": "another"},
+        {"private_key": pem_of("x")},
+        {"private_key": encrypted_pem_of("x"), "private_key_passphrase": "p"},
+        {"token_endpoint_auth_method": "tls_client_auth"},
+        {"client_secret": SECRET, "extra": {}},
+        {"client_secret": SECRET, "scope": ["bankservice"]},
+    ]
+    assert len({Settings.resolve("client", **way).cache_key for way in ways}) == 1
+
+
+def test_tokens_are_not_shared_by_those_who_ask_for_something_else():
+    ways = [
+        {},
+        {"environment": "development"},
+        {"tenant": "acme"},
+        {"scope": "api"},
+        {"extra": {"audience": "x"}},
+        {"extra": {"audience": "y"}},
+        {"extra": {"audience": "x", "resource": "y"}},
+        {"extra": {"user": "x"}},
+        *(
+            {"grant": grant, "username": "x", "password": "y"}
+            for grant in ("password", "authorization_code", "implicit")
+        ),
+        {"grant": "password", "username": "y", "password": "y"},
+        {"grant": "authorization_code"},
+        {"grant": "authorization_code", "extra": {"user": "x"}},
+    ]
+    keys = [resolve(**way).cache_key for way in ways]
+    assert len({*keys}) == len(keys)
+
+
+def test_the_order_of_extra_parameters_does_not_matter():
+    one, other = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+    assert resolve(extra=one).cache_key == resolve(extra=other).cache_key
+
+
+def test_the_password_does_not_name_what_is_shared():
+    one, other = (resolve(grant="password", username="user", password=text) for text in ("one", "other"))
+    assert one.cache_key == other.cache_key
