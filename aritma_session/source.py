@@ -86,6 +86,7 @@ class TokenSource:
         # immutable pair, swapped in a single assignment, and cleared only with `discard`.
         self._current: tuple[Token | None, float] = (None, -math.inf)
         self._refused: dict[str, None] = {}  # a set that keeps its order; each use is one operation on a dict
+        self._ended: str | None = None  # the refresh token that was refused last, in case the store goes on giving it
         self._untold: str | None = None  # the token whose acceptance the store has not been told of yet
         self._failures = Failures((self._store.identity, asker))
         self._done_at = -math.inf  # monotonic seconds: when the last token request of this object's succeeded
@@ -242,16 +243,20 @@ class TokenSource:
     def _ask(self, alone: bool) -> Token:
         """Make a token request: with the last refresh token, as long as there is one that is good for something."""
         last = self._last() if self._refresh else None
-        if self._refresh is None or last is None or last.refresh_token is None:
+        if self._refresh is None or last is None or last.refresh_token in {None, self._ended}:
             return self._fetch()
-        if not alone:
-            raise _busy(self._lock_timeout)
         from .exceptions import LoginRequired  # requests comes with it, and is needed by now
 
+        if not alone:  # it may be good for one use, and whoever holds the lock may be using it
+            try:
+                return self._fetch()
+            except LoginRequired:
+                raise _busy(self._lock_timeout) from None
         try:
             token = self._refresh(last)
         except LoginRequired as ended:
-            self._forget_refresh_token(last)
+            if newer := self._forget_refresh_token(last):
+                return newer
             try:
                 return self._fetch()
             except LoginRequired:
@@ -264,13 +269,21 @@ class TokenSource:
         stored = self._store.load()
         if not self._store.troubled:
             return stored  # or none: a person may have taken it away, to be logged out
-        known = [token for token in (stored, self._token) if token is not None]
+        known = [token for token in (self._token, stored) if token is not None]
         return max(known, key=lambda token: token.obtained_at, default=None)
 
-    def _forget_refresh_token(self, last: Token) -> None:
-        if (token := self._token) and token.refresh_token == last.refresh_token:
-            self._keep(token.replace(refresh_token=None))
-        self._store.save(last.replace(refresh_token=None))
+    def _forget_refresh_token(self, last: Token) -> Token | None:
+        """Use a refresh token no more, and let no other process use it.
+
+        :returns: the good token that somebody has put in the place of the last one meanwhile, as by logging in; a place
+            that was emptied stays empty.
+        """
+        self._ended = last.refresh_token
+        stored = self._store.load()
+        if stored is None or stored.refresh_token != last.refresh_token:
+            return self._good(stored)
+        self._store.save(stored.replace(refresh_token=None))
+        return None
 
     def _renew_ahead(self, token: Token) -> None:
         """Begin to renew an ageing token in the background, where nobody has, while everybody goes on with it."""

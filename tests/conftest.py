@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import hypothesis
 import pytest
 
 from aritma_session import AritmaSession
 from aritma_session.sandbox import Sandbox
+from aritma_session.settings import Settings
 
 #: What the surroundings of a test run could say, and a test must not hear.
 DEAF_TO = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CACHE_HOME")
@@ -77,6 +79,30 @@ def session(environ, sandbox):
     with AritmaSession() as session:
         session.verify = sandbox.ca_bundle  # `send` looks at no variable
         yield session
+
+
+@pytest.fixture
+def login(environ, sandbox, monkeypatch):
+    """Let sessions use a login, and log in: leave in the cache what a browser would have brought.
+
+    With the age in seconds of the access token that was brought, which lives an hour.
+    """
+    monkeypatch.setenv("ARITMA_GRANT", "authorization_code")
+
+    def log_in(age=0.0, **settings):
+        asked = {"grant": "password", "username": sandbox.username, "password": sandbox.password, "cache": "memory"}
+        # Another client of the same name has the token: not the one that is to be tested.
+        with AritmaSession(**asked, scope="bankservice offline_access") as session:
+            session.verify = sandbox.ca_bundle
+            token = session.auth.token()
+        now = time.time()
+        token = token.replace(obtained_at=now - age, expires_at=now - age + 3600)
+        found = Settings.resolve(**settings)
+        found.cache.save(found.cache_key, token)
+        sandbox.reset_counts()
+        return token
+
+    return log_in
 
 
 @pytest.fixture

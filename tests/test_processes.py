@@ -155,6 +155,41 @@ def test_a_lock_holder_that_is_stopped_keeps_others_waiting_within_the_bound(
     assert "not waiting longer" in caplog.text
 
 
+def test_8_processes_refresh_a_login_once_and_stay_logged_in(login, sandbox, echo, start):
+    """Each refresh token is good for one use: whoever used an old one would log everybody out."""
+    login(age=3600)
+    sandbox.token_delay = 0.1
+    for count in (1, 2):
+        assert run(start, 8, echo, 1) == [[200]] * 8
+        assert sandbox.counts.refreshes == sandbox.counts.token_requests == count
+        sandbox.revoke_all()
+
+
+def test_a_revocation_costs_8_processes_of_a_login_one_refresh(login, sandbox, echo, start):
+    login()
+    halfway = WORKER.replace("for _ in range(calls)]", "for number in range(calls) if number != 10 or input()]")
+    processes = begin(start, 8, echo, 20, code=halfway)
+    wait_for(lambda: sandbox.counts.calls >= 80)
+    sandbox.revoke_all()
+    for process in processes:
+        process.stdin.write("go on\n")
+        process.stdin.flush()
+    assert results(processes) == [[200] * 20] * 8
+    assert sandbox.counts.refreshes == sandbox.counts.token_requests == 1
+
+
+def test_a_process_that_is_killed_before_its_token_request_leaves_the_login_good(login, sandbox, echo, start):
+    login(age=3600)
+    sandbox.answer("discovery", Answer.trickle(60))  # which comes first
+    (holder,) = begin(start, 1, echo, 1)
+    wait_for(lambda: any(request.kind == "discovery" for request in sandbox.requests))
+    holder.kill()
+    assert holder.wait(20) != 0
+    assert sandbox.counts.token_requests == 0
+    assert run(start, 2, echo, 1) == [[200]] * 2
+    assert sandbox.counts.refreshes == sandbox.counts.token_requests == 1
+
+
 @pytest.mark.parametrize("make", [str, lambda path: str(path / "no" / "such")], ids=["made", "missing"])
 def test_a_cache_that_cannot_be_used_costs_a_warning_and_no_call(sandbox, echo, make, tmp_path, environ, caplog):
     (tmp_path / "file").write_text("in the way")
@@ -221,6 +256,7 @@ def test_a_warm_process_imports_nothing_that_only_a_token_request_needs(environ,
             session.get(sys.argv[1]).raise_for_status()
         heavy = ["oauthlib", "requests_oauthlib", "filelock", "redis", "jwt", "cryptography", "rich", "trustme"]
         heavy += ["platformdirs", "aritma_session.token_request", "aritma_session.answers", "aritma_session.redaction"]
+        heavy += ["aritma_session.metadata", "aritma_session.discovery", "aritma_session.outgoing"]
         print(json.dumps([name for name in heavy if name in sys.modules]))
     """
     assert results([start(code, echo)]) == [[]]
