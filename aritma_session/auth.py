@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -73,6 +73,9 @@ class AritmaAuth(AuthBase):
     :param username: the user's name, for the grants with a user.
     :param password: the user's password, for the password grant.
     :param extra: further parameters of every token request, such as ``{"audience": ...}``.
+    :param on_event: is called at what happens to the token, with one word: ``"hit"``, ``"fetch"``, ``"adoption"`` (from
+        the cache), ``"refusal"`` (by a server), ``"wait"`` (for another process or thread) or ``"degradation"`` (of the
+        cache). Many threads may call it; what it raises is logged. A pickle leaves it behind.
     :raises ValueError: when a setting is missing or impossible.
     """
 
@@ -96,6 +99,7 @@ class AritmaAuth(AuthBase):
         username: str | None = None,
         password: str | Secret | None = None,
         extra: Mapping[str, str] | None = None,
+        on_event: Callable[[str], object] | None = None,
     ) -> None:
         hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
         # A traceback that shows variables, of an error about another setting, would show them.
@@ -119,13 +123,14 @@ class AritmaAuth(AuthBase):
             password=hidden[3],
             extra=extra,
         )
-        self._wire(settings)
+        self._wire(settings, on_event)
 
-    def _wire(self, settings: Settings) -> None:
+    def _wire(self, settings: Settings, on_event: Callable[[str], object] | None = None) -> None:
         self._settings = settings
+        self._on_event = on_event
         self._environment = settings.environment
         self._endpoint = endpoint = TokenEndpoint(locator(settings), settings.token_timeout)
-        self._source = token_source(settings, lambda: endpoint, lambda: endpoint.lender)
+        self._source = token_source(settings, lambda: endpoint, lambda: endpoint.lender, on_event)
         self._me = weakref.ref(self)
         self._hook = _Hook()  # of the token that was attached last; the same one serves all its requests
         # Host, or host and path: the token that it refused last after another, and when.
@@ -302,6 +307,11 @@ class AritmaAuth(AuthBase):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._wire(state["settings"])
+
+    def __copy__(self) -> AritmaAuth:
+        twin = type(self).__new__(type(self))
+        twin._wire(self._settings, self._on_event)  # noqa: SLF001  # of its own kind
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AritmaAuth:
         return copy.copy(self)  # settings are frozen, and the store is there to be shared

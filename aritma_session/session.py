@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -82,6 +82,7 @@ class AritmaSession(requests.Session):
         username: str | None = None,
         password: str | None = None,
         extra: Mapping[str, str] | None = None,
+        on_event: Callable[[str], object] | None = None,
     ) -> None:
         hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
         # A traceback that shows variables, of an error about another setting, would show them.
@@ -106,6 +107,7 @@ class AritmaSession(requests.Session):
             username=username,
             password=hidden[3],
             extra=extra,
+            on_event=on_event,
         )
         auth.borrow(self)
         self.auth = auth

@@ -62,6 +62,7 @@ class TokenSource:
         the background.
     :param refresh: makes one token request with the refresh token of the token that it is given; raises a
         :class:`LoginRequired` where that is good for nothing any more. Without it, no refresh token is used.
+    :param on_event: is told what happens, in the words of :data:`~aritma_session.events.EVENTS`; it raises nothing.
     """
 
     def __init__(
@@ -75,10 +76,12 @@ class TokenSource:
         asker: Hashable = None,
         lender: Callable[[], object] = lambda: None,
         refresh: Callable[[Token], Token] | None = None,
+        on_event: Callable[[str], object] | None = None,
     ) -> None:
         self._fetch = fetch
         self._refresh = refresh
-        self._store = ForgivingStore(store, key)
+        self._on_event = on_event
+        self._store = ForgivingStore(store, key, lambda: self._tell("degradation"))
         self._lock_timeout = lock_timeout
         self._clock = clock
         self._lender = lender
@@ -108,9 +111,12 @@ class TokenSource:
         """
         token, until = self._current
         if rejected is None and token and self._clock() < until and token.access_token not in self._refused:
+            if self._on_event is not None:
+                self._on_event("hit")
             return token
         if rejected is not None and rejected not in self._refused:
             _log.info("a server refused the token")
+            self._tell("refusal")
             self._refused[rejected] = None
         found = self._good(token) or self._find(rejected)
         if found:
@@ -156,6 +162,10 @@ class TokenSource:
             self._store.remove()
         return found
 
+    def _tell(self, event: str) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
+
     @property
     def _token(self) -> Token | None:
         return self._current[0]
@@ -193,6 +203,7 @@ class TokenSource:
         stored = self._store.load()
         if stored is not None and self._good(stored):
             _log.info("took over a token from the cache")
+            self._tell("adoption")
             self._keep(stored)
             return stored
         if stored and self._token and stored.access_token == self._token.access_token and not stored.on_probation:
@@ -213,6 +224,7 @@ class TokenSource:
                 return self._renew(rejected, alone=False)
             if pause == _FIRST_PAUSE:
                 _log.info("another process is fetching a token: waiting for it")
+                self._tell("wait")
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, _LAST_PAUSE)
             if found := self._look():
@@ -231,6 +243,7 @@ class TokenSource:
         if rejected is not None or (self._token and self._token.access_token in self._refused):
             token = token.on_trial()
         _log.info("fetched a token that lives %g s", token.lifetime)
+        self._tell("fetch")
         # A server that issues the same text again vouches for it anew.
         for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
             self._refused.pop(text, None)
@@ -335,7 +348,10 @@ class TokenSource:
         told by the token endpoint to pause.
         """
         lock = self._lock
-        held = lock.acquire(timeout=_FOR_THREADS * self._lock_timeout)
+        held = lock.acquire(timeout=0)
+        if not held:
+            self._tell("wait")
+            held = lock.acquire(timeout=_FOR_THREADS * self._lock_timeout)
         try:
             yield
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .events import teller
 from .forks import unforked
 from .grants import WithUser
 from .source import TokenSource
@@ -41,13 +42,17 @@ def locator(settings: Settings) -> Callable[[requests.Session | None], str]:
 
 
 def token_source(
-    settings: Settings, endpoint: Callable[[], TokenEndpoint], lender: Callable[[], object] = lambda: None
+    settings: Settings,
+    endpoint: Callable[[], TokenEndpoint],
+    lender: Callable[[], object] = lambda: None,
+    on_event: Callable[[str], object] | None = None,
 ) -> TokenSource:
     """Give the source of the tokens that settings ask for.
 
     :param settings: the settings.
     :param endpoint: gives the token endpoint, when the first token request is made.
     :param lender: see :class:`TokenSource`.
+    :param on_event: is told what happens; it may raise.
     """
     grant, refresh = settings.grant, None
     if isinstance(grant, WithUser):
@@ -63,4 +68,5 @@ def token_source(
         asker=grant,
         lender=lender,
         refresh=refresh,
+        on_event=teller(on_event),
     )

@@ -530,7 +530,8 @@ def waiting(source, **arguments):
 
     class Door:
         def acquire(self, timeout):
-            came.set()
+            if timeout:
+                came.set()
             return lock.acquire(timeout=timeout)
 
         def release(self):

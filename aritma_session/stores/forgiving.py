@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ class ForgivingStore:
 
     :param store: the store.
     :param key: what the token is saved under.
+    :param tell: is called when something goes wrong that was in order before.
     """
 
-    def __init__(self, store: TokenStore, key: str) -> None:
+    def __init__(self, store: TokenStore, key: str, tell: Callable[[], object] = lambda: None) -> None:
+        self._tell = tell
         self._store = store
         self._key = key
         self._troubles: set[str] = set()  # what the store last failed to do; each use is one operation on a set
@@ -98,8 +100,10 @@ class ForgivingStore:
             self._troubles.discard("unlocked")
 
     def _degrade(self, what: str, error: Exception) -> None:
-        level = logging.DEBUG if self._troubles else logging.WARNING
+        known, level = bool(self._troubles), logging.DEBUG if self._troubles else logging.WARNING
         self._troubles.add(what)
+        if not known:
+            self._tell()
         name = type(self._store).__name__
         advice = "this process has a token of its own; see cache (ARITMA_CACHE)"
         _log.log(level, "%s could not be %s: %s: %s: %s", name, what, type(error).__name__, error, advice)

@@ -1,0 +1,31 @@
+"""What happens to tokens, told to whoever counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+__all__ = ["EVENTS", "OnEvent", "teller"]
+
+_log = logging.getLogger("aritma_session")
+
+#: What a hook is called with.
+OnEvent = Callable[[str], object]
+
+#: The events: a token was there already; was asked for at the token endpoint; was found in the cache, where another
+#: process had put it; was refused by a server; another process or thread was waited for; the cache failed.
+EVENTS = ("hit", "fetch", "adoption", "refusal", "wait", "degradation")
+
+
+def teller(hook: OnEvent | None) -> OnEvent | None:
+    """Give what calls a hook and keeps what it raises from the request: whoever counts breaks nothing."""
+    if hook is None:
+        return None
+
+    def tell(event: str) -> None:
+        try:
+            hook(event)
+        except Exception as error:  # noqa: BLE001  # whatever it is
+            _log.warning("on_event raised %s at the event %r", type(error).__name__, event)
+
+    return tell
