@@ -37,12 +37,13 @@ def find(
     :raises TokenEndpointUnavailable: when no try was answered.
     :raises TokenError: when the answer is of no use.
     """
-    return persistently(lambda: _ask(url, check, timeout, lender))
+    found: dict[str, Any] = persistently(lambda: _ask(url, check, timeout, lender))
+    return found
 
 
 def _ask(
     url: str, check: Callable[[object], object], timeout: tuple[float, float], lender: requests.Session | None
-) -> dict[str, Any] | BaseException:
+) -> Any | BaseException:
     redactor = Redactor(())
     answer = exchange("GET", url, lender=lender, timeout=timeout, redactor=redactor)
     if isinstance(answer, BaseException):
@@ -54,12 +55,17 @@ def _ask(
     if status != requests.codes.ok:
         message = f"Aritma ID's metadata are not at {url} (HTTP {status}): {_ADVICE}"
         return TokenError(message, response=redactor.response(answer))
+    document = _json_of(answer)
     try:
-        document = json.loads(answer.content)
         check(document)
-    except (ValueError, RecursionError) as error:
-        said = "they are no JSON" if isinstance(error, (json.JSONDecodeError, RecursionError)) else str(error)
-        message = f"Aritma ID's metadata at {url} cannot be used: {said}; {_ADVICE}"
+    except ValueError as error:
+        message = f"Aritma ID's metadata at {url} cannot be used: {error}; {_ADVICE}"
         return TokenError(message, response=redactor.response(answer))
-    found: dict[str, Any] = document
-    return found
+    return document
+
+
+def _json_of(answer: requests.Response) -> Any:
+    try:
+        return json.loads(answer.content)
+    except (ValueError, RecursionError):  # the former for numbers beyond reason too
+        return None

@@ -57,6 +57,7 @@ def test_8_cold_processes_make_one_token_request(environ, sandbox, echo, start):
     sandbox.token_delay = 0.1
     assert run(start, 8, echo, 1) == [[200]] * 8
     assert sandbox.counts.token_requests == 1
+    assert [request.kind for request in sandbox.requests].count("discovery") == 1
 
 
 def test_a_revocation_costs_one_token_request_and_no_call(environ, sandbox, echo, start):
