@@ -91,8 +91,8 @@ def login(environ, sandbox, monkeypatch):
 
     def log_in(age=0.0, **settings):
         asked = {"grant": "password", "username": sandbox.username, "password": sandbox.password, "cache": "memory"}
-        # Another client of the same name has the token: not the one that is to be tested.
-        with AritmaSession(**asked, scope="bankservice offline_access") as session:
+        asked |= {"scope": "bankservice offline_access", "token_endpoint_auth_method": "client_secret_post"}
+        with AritmaSession(sandbox.client_id, sandbox.client_secret, **asked) as session:
             session.verify = sandbox.ca_bundle
             token = session.auth.token()
         now = time.time()

@@ -7,6 +7,7 @@ import base64
 import binascii
 import contextlib
 import copy
+import io
 import json
 import logging
 import os
@@ -18,16 +19,25 @@ import sys
 import tempfile
 import time
 import traceback
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import pytest
 import requests
+import urllib3
 
 import aritma_session
-from aritma_session import AritmaSession, CredentialsRefused, TokenEndpointUnavailable, TokenError, cli
+from aritma_session import (
+    AritmaSession,
+    CredentialsRefused,
+    LoginRequired,
+    TokenEndpointUnavailable,
+    TokenError,
+    cli,
+)
 from aritma_session.sandbox import Answer
 
 from helpers import holding, reachable, wait_for
+from keys import PASSPHRASE, TRADITIONAL, pem, public_pem
 
 #: Where the library's own frames are: what users' tools may write down of them is its matter.
 OWN = os.path.dirname(aritma_session.__file__)
@@ -145,6 +155,117 @@ def adventures(session, sandbox, echo, cache, closed):  # noqa: PLR0915  # a lon
         before = sandbox.counts.token_requests
         assert isinstance(call(session=second), CredentialsRefused)  # remembered
         assert sandbox.counts.token_requests == before
+    return tokens, outcomes
+
+
+class Echoing(requests.adapters.HTTPAdapter):
+    """Answer a token request with all that it says, as a server might that is looked into for a fault."""
+
+    def __init__(self, status):
+        super().__init__()
+        self.status, self.heard = status, []
+
+    def send(self, request, **kwargs):
+        if not request.url.endswith("/connect/token"):
+            return super().send(request, **kwargs)
+        self.heard.append((request.headers.get("Authorization"), request.body))
+        said = {"error": "invalid_request", "error_description": f"{self.heard} {parse_qs(request.body)}"}
+        answer = urllib3.HTTPResponse(io.BytesIO(json.dumps(said).encode()), {}, self.status, preload_content=False)
+        return self.build_response(request, answer)
+
+
+#: Settings of grants with a user, each with another way for the client to prove itself.
+WITH_USER = {
+    "basic": {"token_endpoint_auth_method": "client_secret_basic"},
+    "key": {"private_key": pem("P-256", TRADITIONAL, PASSPHRASE), "private_key_passphrase": PASSPHRASE},
+    "certificate": {"token_endpoint_auth_method": "tls_client_auth"},
+    "login": {"token_endpoint_auth_method": "client_secret_basic", "grant": "authorization_code"},
+}
+
+
+def adventures_with_user(settings, sandbox, echo, login, hidden):  # noqa: C901, PLR0915  # as above
+    """Live through what can go wrong between the refresh tokens of a user: tokens, and responses and errors."""
+    tokens, outcomes, given = set(), [], dict(settings)
+    sandbox.register_key(public_pem("P-256"))
+    cert = sandbox.client_certificate()
+    grant = given.setdefault("grant", "password")
+    if "private_key" in given:
+        hidden += [line for line in given["private_key"].splitlines() if len(line) == 64]
+        hidden.append(PASSPHRASE)
+    if grant == "password":
+        given |= {"username": sandbox.username, "password": sandbox.password}
+    if given.get("token_endpoint_auth_method") != "client_secret_basic":
+        hidden.remove(sandbox.client_secret)  # which the session does not know, so that a server may say it
+    hidden.append(sandbox.password)
+    given["scope"] = "bankservice offline_access"
+
+    def call(session):
+        try:
+            outcome = session.get(echo)
+        except (requests.RequestException, KeyboardInterrupt) as error:
+            outcome = error
+        outcomes.append(outcome)
+        source = session.auth._source
+        tokens.update({source._token.access_token} if source._token else (), source._refused)
+        if source._token and source._token.refresh_token:
+            hidden.append(source._token.refresh_token)
+        return outcome
+
+    def opened(**more):
+        session = AritmaSession(**{**given, **more})
+        session.verify, session.cert = sandbox.ca_bundle, cert
+        return session
+
+    def renewed():
+        sandbox.revoke_all()
+        if grant != "password":
+            login(age=3600, **given)
+
+    renewed()
+    with opened() as session:
+        assert call(session).ok
+        sandbox.answer_token_requests(Answer.token(scope="other"))
+        sandbox.revoke_all()
+        assert len(call(session).history) == 1  # refreshed
+        sandbox.answer_calls(Answer.reset())
+        assert isinstance(call(session), requests.ConnectionError)
+        for answers in REFUSALS:
+            sandbox.revoke_all()
+            sandbox.answer_token_requests(*answers)
+            before = sandbox.counts.token_requests
+            call(session)
+            assert sandbox.counts.token_requests - before >= len(answers)
+            renewed()
+            assert call(session).ok
+        renewed()
+        for status in (400, 401, 200, 503):
+            session.auth._source._failures.forget()
+            session.mount("https://", echoing := Echoing(status))
+            assert isinstance(call(session), TokenError)
+            assert echoing.heard
+            hidden += {header.split()[1] for header, _ in echoing.heard if header}
+            for _, body in echoing.heard:
+                form = parse_qs(body)
+                hidden += [*form.get("client_assertion", []), *form.get("refresh_token", [])]
+        session.mount("https://", Interrupting())
+        session.auth._source._failures.forget()
+        assert isinstance(call(session), KeyboardInterrupt)
+    renewed()
+    sandbox.revoke_refresh_tokens()
+    with opened() as session:
+        outcome = call(session)
+        assert outcome.ok if grant == "password" else isinstance(outcome, LoginRequired)
+    if grant == "password":
+        with opened(password=ANOTHER) as session:
+            sandbox.revoke_all()
+            sandbox.revoke_refresh_tokens()
+            assert isinstance(call(session), CredentialsRefused)
+        hidden.append(ANOTHER)
+    if "private_key" in given:
+        sandbox.revoke_all()
+        with opened(private_key_passphrase="not the right passphrase") as session:
+            assert "the passphrase is wrong" in str(call(session))
+        hidden.append("not the right passphrase")
     return tokens, outcomes
 
 
@@ -272,6 +393,20 @@ class TestFullRun:
             assert holding(data, *tokens) == []
 
 
+class TestFullRunWithUser(TestFullRun):
+    """Nor to a key, its passphrase, an assertion, a password or a refresh token."""
+
+    @pytest.fixture(params=WITH_USER)
+    def lived(self, request, environ, login, sandbox, echo, records, hidden, monkeypatch):
+        monkeypatch.setattr("aritma_session.endpoint.BACKOFF", 0.0)
+        if request.param == "key":
+            monkeypatch.delenv("ARITMA_CLIENT_SECRET")
+        tokens, outcomes = adventures_with_user(WITH_USER[request.param], sandbox, echo, login, hidden)
+        assert len(tokens) >= 5
+        assert len(outcomes) > 18
+        return tokens, outcomes
+
+
 class TestProcesses:
     def test_no_option_of_the_command_takes_a_secret(self):
         parsers, options = [cli._parser()], []
@@ -341,6 +476,36 @@ class TestDisk:
         assert written[0] == written[1]
         assert any(b"a.b.c" in data for data in written[0].values() if data)
 
+    def test_is_the_same_whatever_the_password_and_the_key(self, environ, sandbox, echo, tmp_path, monkeypatch):
+        monkeypatch.delenv("ARITMA_CLIENT_SECRET")
+        monkeypatch.setattr(time, "time", lambda: 1_900_000_000.0)
+        written = []
+        for number, kind in enumerate(("P-256", "RSA")):
+            answer = {"access_token": "a.b.c", "token_type": "Bearer", "refresh_token": "of a user"}
+            sandbox.answer_token_requests(Answer.json(answer))
+            sandbox.answer("discovery", Answer.changed())
+            folder = tmp_path / str(number)
+            given = {"grant": "password", "username": "user", "password": f"{kind} {number}", "cache": folder}
+            with AritmaSession(**given, private_key=pem(kind), private_key_id="x" * number) as session:
+                session.verify = sandbox.ca_bundle
+                session.auth._source.token()
+            files = {file.relative_to(folder): file for file in folder.rglob("*")}
+            written.append({str(name): (file.read_bytes() if file.is_file() else None) for name, file in files.items()})
+        assert written[0] == written[1]
+        assert any(b"of a user" in data for data in written[0].values() if data)
+
+    def test_sees_no_password_and_the_refresh_token_in_the_cache_alone(self, login, sandbox, echo, tmp_path, hidden):
+        tokens = [login(age=3600)]
+        with AritmaSession() as session:
+            session.verify = sandbox.ca_bundle
+            assert session.get(echo).ok
+            tokens.append(session.auth._source._token)
+        files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+        assert holding(files.values(), *hidden, sandbox.password, tokens[0].refresh_token) == []
+        held = [file for file, data in files.items() if holding([data], tokens[1].refresh_token)]
+        assert [(file.parent, file.suffix) for file in held] == [(tmp_path / "cache" / "aritma-session", ".json")]
+        assert held[0].stat().st_mode & 0o777 == 0o600 or os.name == "nt"
+
     def test_sees_no_secret_and_the_token_in_the_cache_alone(self, session, echo, tmp_path, hidden, monkeypatch):
         place = tmp_path / "temporary"
         place.mkdir()
@@ -365,6 +530,26 @@ class TestSecrets:
         assert sandbox.client_secret not in text
         assert token not in text
         assert sandbox.client_id in repr(session.auth)
+
+    @pytest.mark.parametrize("way", WITH_USER)
+    def test_repr_shows_nothing_of_a_user_either(self, login, sandbox, echo, monkeypatch, way):
+        given = {**WITH_USER[way], "scope": "bankservice offline_access"}
+        if way == "key":
+            monkeypatch.delenv("ARITMA_CLIENT_SECRET")
+        token = login(age=3600, **{**given, "grant": "authorization_code"})
+        given = {"grant": "password", "username": "user", "password": sandbox.password, **given}
+        with AritmaSession(**given) as session:
+            settings = session.auth._settings
+            grant = settings.grant
+            refreshing = grant.refreshing(token)
+            shown = "".join(
+                map(repr, [session, session.auth, settings, grant, refreshing, token, session.auth._source])
+            )
+            shown += "".join(map(repr, [grant.authentication, getattr(grant.authentication, "private_key", None)]))
+        secrets = [sandbox.client_secret, sandbox.password, token.refresh_token, token.access_token, PASSPHRASE]
+        lines = [line for line in pem("P-256", TRADITIONAL, PASSPHRASE).splitlines() if len(line) == 64]
+        assert holding([shown], *secrets, *lines) == []
+        assert sandbox.client_id in shown
 
     def test_nothing_reachable_from_a_response_holds_the_secret(self, session, sandbox, echo):
         session.get(echo)
