@@ -196,7 +196,8 @@ class TestKeeping:
         server.metadata(lender)
         record = json.loads(store.load_document(server._key))
         assert {*record} == {"found_at", "metadata"}
-        assert {*record["metadata"]} == {"issuer", "token_endpoint", "revocation_endpoint", "jwks_uri"}
+        endpoints = {"token_endpoint", "authorization_endpoint", "revocation_endpoint", "jwks_uri"}
+        assert {*record["metadata"]} == {"issuer", *endpoints, "authorization_response_iss_parameter_supported"}
 
     def test_is_of_one_issuer_with_whatever_tenant(self, make, sandbox, lender, place):
         plain, tenant = make().metadata(lender), make(place.extended("acme")).metadata(lender)
