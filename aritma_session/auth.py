@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .exceptions import TokenError
 from .forks import unforked
 from .replay import drain, replay, replayable
 from .settings import Settings
+from .stubborn import StubbornPlaces
 from .wiring import authorization_server, locator, token_source
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ _log = logging.getLogger("aritma_session")
 _SCHEME = "Bearer "
 
 _UNAUTHORIZED = requests.codes.unauthorized
-
-#: Seconds for which a host, or a path, that refused a new token too is not given another because of its next 401.
-_HOST_MEMORY = 30.0
 
 
 class AritmaAuth(AuthBase):
@@ -133,8 +130,7 @@ class AritmaAuth(AuthBase):
         self._source = token_source(settings, lambda: endpoint, lambda: endpoint.lender, on_event)
         self._me = weakref.ref(self)
         self._hook = _Hook()  # of the token that was attached last; the same one serves all its requests
-        # Host, or host and path: the token that it refused last after another, and when.
-        self._stubborn: dict[str, tuple[str, float]] = {}
+        self._stubborn = StubbornPlaces()
         self._passed: weakref.WeakSet[requests.PreparedRequest] = weakref.WeakSet()
 
     @property
@@ -248,7 +244,7 @@ class AritmaAuth(AuthBase):
 
     def _answer_refusal(self, response: requests.Response, text: str, **kwargs: Any) -> requests.Response:
         request = response.request
-        if self._is_stubborn(request, text):
+        if self._stubborn.know(request, text):
             return response
         fresh = self._renewed(response, text, stream=bool(kwargs.get("stream")))
         if fresh is None:
@@ -260,7 +256,7 @@ class AritmaAuth(AuthBase):
         if final.status_code != _UNAUTHORIZED:
             self._note_accepted(final, newer)
         elif fresh.on_probation:  # one that others had used for a while may have been revoked meanwhile
-            self._note_stubborn(request, newer)
+            self._stubborn.note(request, newer)
         return final
 
     def _renewed(self, response: requests.Response, text: str, *, stream: bool) -> Token | None:
@@ -285,22 +281,7 @@ class AritmaAuth(AuthBase):
         if response.status_code < 300 or response.status_code == requests.codes.forbidden:
             self._source.accept(text)
             if self._stubborn:
-                for place in _places(response.request):
-                    self._stubborn.pop(place, None)
-
-    def _note_stubborn(self, request: requests.PreparedRequest, text: str) -> None:
-        now = time.monotonic()
-        entries = list(self._stubborn.items())  # in one operation: other threads may pop from it
-        remembered = {place: entry for place, entry in entries if now - entry[1] < _HOST_MEMORY}
-        self._stubborn = {**remembered, **dict.fromkeys(_places(request), (text, now))}
-
-    def _is_stubborn(self, request: requests.PreparedRequest, text: str) -> bool:
-        """Tell whether a host, or this path of it, has refused this very token after another.
-
-        A newer one would not please it either.
-        """
-        entries = filter(None, map(self._stubborn.get, _places(request)))
-        return any(refused == text and time.monotonic() - at < _HOST_MEMORY for refused, at in entries)
+                self._stubborn.forget(response.request)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"settings": self._settings}
@@ -358,9 +339,3 @@ def _response_hooks(request: requests.PreparedRequest) -> list[Any]:
 def _host(url: str) -> str:
     """Give a URL's host and port, without a user name."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _places(request: requests.PreparedRequest) -> tuple[str, str]:
-    """Give what may refuse a token by itself: a host, or one path of it that asks for more than a token."""
-    parts = urlsplit(request.url or "")
-    return parts.netloc, parts.netloc + parts.path

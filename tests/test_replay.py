@@ -13,8 +13,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from aritma_session import AritmaSession, TokenError
-from aritma_session import auth as auth_module
+from aritma_session import AritmaSession, TokenError, stubborn
 from aritma_session.sandbox import Answer, Counts
 
 from helpers import at_once, said, sent_authorization
@@ -261,7 +260,7 @@ class TestReplay:
                 assert session.get(refuses).status_code == 401
                 assert session.get(accepts).status_code == 200
             assert sandbox.counts.token_requests == 2
-            monkeypatch.setattr(auth_module, "_HOST_MEMORY", 0.0)
+            monkeypatch.setattr(stubborn, "MEMORY", 0.0)
             assert session.get(refuses).status_code == 401
             assert sandbox.counts.token_requests == 3
 
@@ -277,7 +276,7 @@ class TestReplay:
             assert session.get(f"{sandbox.api_url}/{path}").status_code == 401
             assert session.get(echo).status_code == 200
         host = sandbox.issuer.removeprefix("https://")
-        assert set(session.auth._stubborn) == {f"{host}/api/v3/status/401", f"{host}/api/v3/status/404"}
+        assert set(session.auth._stubborn._entries) == {f"{host}/api/v3/status/401", f"{host}/api/v3/status/404"}
 
     @pytest.mark.parametrize(
         ("status", "accepted"), [(204, True), (403, True), (300, False), (404, False), (503, False)]
@@ -290,13 +289,13 @@ class TestReplay:
         assert revoked.auth._source.probing is not accepted
 
     def test_what_refused_is_not_remembered_for_ever(self, session, sandbox, echo, monkeypatch):
-        monkeypatch.setattr(auth_module, "_HOST_MEMORY", 0.0)
+        monkeypatch.setattr(stubborn, "MEMORY", 0.0)
         assert session.get(f"{sandbox.api_url}/status/401").status_code == 401
         assert session.get(echo).status_code == 200
         sandbox.refuse_all = True
         assert session.get(echo).status_code == 401
         host = sandbox.issuer.removeprefix("https://")
-        assert set(session.auth._stubborn) == {host, f"{host}/api/v3/echo"}
+        assert set(session.auth._stubborn._entries) == {host, f"{host}/api/v3/echo"}
 
     @pytest.mark.parametrize(
         ("before", "headers", "sent"),
