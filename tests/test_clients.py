@@ -363,6 +363,18 @@ def test_a_session_proves_its_client_in_the_way_that_is_set(environ, sandbox, ec
     assert (b"client_assertion=" in request.body) is (method == "private_key_jwt")
 
 
+@pytest.mark.parametrize("taker", [AritmaSession, AritmaAuth])
+def test_a_key_may_be_a_path(environ, sandbox, echo, taker, tmp_path):
+    (tmp_path / "key.pem").write_text(pem("P-256", TRADITIONAL, PASSPHRASE))
+    sandbox.register_key(public_pem("P-256"))
+    auth = taker(private_key=tmp_path / "key.pem", private_key_passphrase=PASSPHRASE, private_key_id="1")
+    with auth if taker is AritmaSession else requests.Session() as session:
+        session.verify, session.auth = sandbox.ca_bundle, session.auth or auth
+        assert session.get(echo).ok
+    [request] = [request for request in sandbox.requests if request.kind == "token"]
+    assert b"client_assertion=" in request.body
+
+
 #: What each way is advised to look at where the client itself is refused.
 ADVICE = {
     "client_secret_post": "ARITMA_CLIENT_SECRET",

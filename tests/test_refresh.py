@@ -510,6 +510,28 @@ class TestLogin:
                 assert len(session.get(echo).history) == 1
                 assert sandbox.counts.refreshes == sandbox.counts.token_requests == count
 
+    def test_whose_tokens_are_all_refused_costs_one_refresh(self, sandbox, echo, login):
+        login()
+        sandbox.refuse_all = True
+        with opened(sandbox) as session:
+            assert [session.get(echo).status_code for _ in range(5)] == [401] * 5
+        assert sandbox.counts.refreshes == sandbox.counts.token_requests == 1
+
+    def test_that_has_ended_is_found_out_once_by_many_threads(self, sandbox, echo, login):
+        login(age=3600)
+        sandbox.revoke_refresh_tokens()
+        sandbox.token_delay = 0.05
+
+        def refusal():
+            with pytest.raises(LoginRequired) as caught:
+                session.get(echo)
+            return caught.value
+
+        with opened(sandbox) as session:
+            errors = at_once(8, refusal)
+        assert sandbox.counts.token_requests == 1
+        assert len({id(error) for error in errors}) == 8
+
     def test_is_renewed_ahead(self, sandbox, echo, login):
         first = login(age=3100)
         with opened(sandbox) as session:

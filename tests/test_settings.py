@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 import os
 import pathlib
+import pickle
 import re
 import shlex
 import sys
@@ -1132,6 +1134,20 @@ def test_the_command_that_logs_in_says_what_cache_a_variable_names(cache, variab
 )
 def test_the_default_scope_of_a_login_asks_for_a_refresh_token(grant, scope):
     assert Settings.resolve(**{**WITH_USER, "grant": grant}).scope == scope
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda settings: pickle.loads(pickle.dumps(settings))])
+@pytest.mark.parametrize("grant", ["client_credentials", "password", "authorization_code", "implicit"])
+@pytest.mark.parametrize(
+    "proof", [{"client_secret": SECRET}, ENCRYPTED, {"token_endpoint_auth_method": "tls_client_auth"}]
+)
+def test_copied_or_pickled_settings_are_the_same(grant, proof, copied):
+    more = {"private_key_passphrase": "p"} if proof is ENCRYPTED else {}
+    given = {**WITH_USER, "client_secret": None, "grant": grant, "extra": {"a": "b"}, **proof, **more}
+    settings = Settings.resolve(**given)
+    assert copied(settings) == settings
+    assert copied(settings).cache_key == settings.cache_key
+    assert hash(copied(settings).grant) == hash(settings.grant)
 
 
 # --- the name of what is shared
