@@ -15,7 +15,7 @@ import requests
 from requests import sessions
 from requests.auth import AuthBase
 
-from .credentials import Secret
+from .credentials import Secret, hide_url
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .replay import drain, replay, replayable
@@ -23,6 +23,8 @@ from .settings import Settings
 from .source import TokenSource
 
 if TYPE_CHECKING:
+    import redis
+
     from .environment import Environment
     from .stores import TokenStore
     from .tokens import Token
@@ -57,9 +59,13 @@ class AritmaAuth(AuthBase):
     :param scope: the scopes to ask for, as a string or an iterable; ``bankservice`` by default, and the server's own
         default if empty.
     :param tenant: the tenant, where there is one.
-    :param cache: ``"file"`` (the default), ``"memory"``, a directory, or a :class:`~aritma_session.TokenStore`.
+    :param cache: where tokens are shared: ``"file"`` (the default), ``"memory"``, a directory, the URL
+        of a Redis server (``redis://``, ``rediss://`` or ``unix://``), a client of redis-py's, or a
+        :class:`~aritma_session.TokenStore`.
     :param api_hosts: further hosts that are given the token: ``host``, ``host:port`` or ``*.domain``.
     :param token_timeout: seconds for a token request, as one number or as (connect, read); (10, 30) by default.
+    :param cache_encryption_key: one or more Fernet keys that seal what is kept in the cache, the first sealing and all
+        opening, with commas or white space between them; by default ``ARITMA_CACHE_KEY``, and none.
     :raises ValueError: when a setting is missing or impossible.
     """
 
@@ -71,21 +77,27 @@ class AritmaAuth(AuthBase):
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
         tenant: str | None = None,
-        cache: str | os.PathLike[str] | TokenStore | None = None,
+        cache: str | os.PathLike[str] | TokenStore | redis.Redis | redis.RedisCluster | Secret | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        cache_encryption_key: str | Secret | None = None,
     ) -> None:
-        secret = Secret.given(client_secret)
-        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
+        secret, key, store = Secret.given(client_secret), Secret.given(cache_encryption_key), hide_url(cache)
+        del (
+            client_secret,
+            cache_encryption_key,
+            cache,
+        )  # a traceback that shows variables, of an error about another setting, would show it
         settings = Settings.resolve(
             client_id,
             secret,
             environment=environment,
             scope=scope,
             tenant=tenant,
-            cache=cache,
+            cache=store,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
+            cache_encryption_key=key,
         )
         self._wire(settings)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TypeVar
 
 from .values import Value
 
-__all__ = ["Secret", "without_credentials"]
+__all__ = ["Secret", "hide_url", "without_credentials"]
+
+_T = TypeVar("_T")
 
 
 class Secret(Value):
@@ -60,6 +63,11 @@ class Secret(Value):
         except ValueError as error:
             return str(error)
         return None
+
+
+def hide_url(value: _T) -> _T | Secret:
+    """Hide a URL, which may hold a password, before anything can be raised in whose frames it would stand."""
+    return Secret(value) if isinstance(value, str) and "://" in value else value
 
 
 def without_credentials(text: str) -> str:

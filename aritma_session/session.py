@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from .auth import AritmaAuth
-from .credentials import Secret
+from .credentials import Secret, hide_url
 
 if TYPE_CHECKING:
+    import redis
     from requests.adapters import BaseAdapter
 
     from .environment import Environment
@@ -70,12 +71,17 @@ class AritmaSession(requests.Session):
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
         tenant: str | None = None,
-        cache: str | os.PathLike[str] | TokenStore | None = None,
+        cache: str | os.PathLike[str] | TokenStore | redis.Redis | redis.RedisCluster | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        cache_encryption_key: str | None = None,
     ) -> None:
-        secret = Secret.given(client_secret)
-        del client_secret  # a traceback that shows variables, of an error about another setting, would show it
+        secret, key, store = Secret.given(client_secret), Secret.given(cache_encryption_key), hide_url(cache)
+        del (
+            client_secret,
+            cache_encryption_key,
+            cache,
+        )  # a traceback that shows variables, of an error about another setting, would show it
         super().__init__()
         self._process = os.getpid()
         auth = AritmaAuth(
@@ -84,9 +90,10 @@ class AritmaSession(requests.Session):
             environment=environment,
             scope=scope,
             tenant=tenant,
-            cache=cache,
+            cache=store,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
+            cache_encryption_key=key,
         )
         auth.borrow(self)
         self.auth = auth

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .credentials import Secret, without_credentials
+from .credentials import Secret, hide_url, without_credentials
 from .environment import DEVELOPMENT, PRODUCTION, Environment
 from .grants import ClientCredentials
 from .stores import TokenStore, open_store
 from .values import Value
+
+if TYPE_CHECKING:
+    from .stores.sealing import Sealing
 
 __all__ = ["Settings"]
 
@@ -79,14 +83,15 @@ class Settings(Value):
         cache: Any = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
+        cache_encryption_key: str | Secret | None = None,
     ) -> Settings:
         """Take each setting from its argument, else from its variable, else from its default.
 
         :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
             and shows no secret.
         """
-        secret = Secret.given(client_secret)
-        del client_secret  # as in AritmaSession
+        secret, key, cache = Secret.given(client_secret), Secret.given(cache_encryption_key), hide_url(cache)
+        del client_secret, cache_encryption_key  # as in AritmaSession
         place = _setting("environment", environment, _environment, "production")
         hosts = _setting("api_hosts", api_hosts, _hosts, "")
         return cls(
@@ -96,24 +101,34 @@ class Settings(Value):
                 tenant=_setting("tenant", place.tenant if tenant is None else tenant, _tenant_of(place), ""),
             ),
             scope=_setting("scope", scope, _scope, "bankservice", empty_counts=True),
-            cache=_setting("cache", cache, open_store, "file"),
+            cache=_cache(cache, key),
             token_timeout=_setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)),
         )
 
 
 def _setting(
-    name: str, value: Any, check: Callable[[Any], _T], default: Any = None, *, empty_counts: bool = False
+    name: str,
+    value: Any,
+    check: Callable[[Any], _T],
+    default: Any = None,
+    *,
+    empty_counts: bool = False,
+    variable: str | None = None,
+    hide: Callable[[Any], Any] = lambda value: value,
 ) -> _T:
     """Find one setting and check it.
 
     :param check: makes the setting of what was found, or raises a ValueError that says what is wrong with it.
     :param empty_counts: whether a variable that is set but empty is a value of its own.
+    :param variable: the variable's name, where it is not that of the argument.
+    :param hide: makes of what stands in a variable something that does not show itself.
     """
-    variable = f"ARITMA_{name.upper()}"
+    variable = variable or f"ARITMA_{name.upper()}"
     if value is None:
         value = os.environ.get(variable)
         if value is None or not (value.strip() or empty_counts):
             value = default
+        value = hide(value)
     if value is None:
         raise ValueError(f"{name} is missing: pass {name}=... or set the environment variable {variable}")
     try:
@@ -151,6 +166,19 @@ def _secret(argument: Secret | None) -> Secret:
     if (problem := secret.problem) is not None:
         raise ValueError(f"{source} is not usable: {problem}; {ways}")
     return secret
+
+
+def _cache(cache: Any, key: Secret | None) -> TokenStore:
+    sealing = _setting("cache_encryption_key", key, _sealing, "", variable="ARITMA_CACHE_KEY", hide=Secret.given)
+    return _setting("cache", cache, functools.partial(open_store, sealing=sealing), "file", hide=hide_url)
+
+
+def _sealing(keys: Secret) -> Sealing | None:
+    if keys.value == "":
+        return None
+    from .stores.sealing import Sealing
+
+    return Sealing(keys)
 
 
 def _environment(value: object) -> Environment:
