@@ -59,7 +59,7 @@ class AritmaAuth(AuthBase):
     :param scope: the scopes to ask for, as a string or an iterable; ``bankservice`` by default, and the server's own
         default if empty.
     :param tenant: the tenant, where there is one.
-    :param cache: where tokens are shared: ``"file"`` (the default), ``"memory"``, a directory, the URL
+    :param cache: where tokens are shared: ``"file"`` (the default), ``"memory"``, ``"keyring:"``, a directory, the URL
         of a Redis server (``redis://``, ``rediss://`` or ``unix://``), a client of redis-py's, or a
         :class:`~aritma_session.TokenStore`.
     :param api_hosts: further hosts that are given the token: ``host``, ``host:port`` or ``*.domain``.

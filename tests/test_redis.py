@@ -357,7 +357,7 @@ class TestAStore:
                 print(json.dumps(str(error)))
         """
         key = Fernet.generate_key().decode()
-        cases = [("redis", "redis://h", ""), ("cryptography", "memory", key)]
+        cases = [("redis", "redis://h", ""), ("cryptography", "memory", key), ("keyring", "keyring:", "")]
         told = results([start(code, *case) for case in cases])
-        for extra, message in zip(("redis", "encryption"), told, strict=True):
+        for extra, message in zip(("redis", "encryption", "keyring"), told, strict=True):
             assert f'pip install "aritma-session[{extra}]"' in message

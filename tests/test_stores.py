@@ -547,7 +547,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("wrong", ["./tok\0ens", "/\0", pathlib.Path("tok\0ens")])
     def test_a_path_with_a_nul_is_refused(self, wrong):
-        with pytest.raises(ValueError, match=r'is not "file", "memory", a directory'):
+        with pytest.raises(ValueError, match=r'is not "file", "memory", "keyring:", a directory'):
             open_store(wrong)
 
     def test_what_is_refused_is_named_by_its_type(self):
@@ -559,7 +559,7 @@ class TestOpening:
             def __fspath__(self):
                 return b"./tokens"
 
-        with pytest.raises(ValueError, match=r'is not "file", "memory", a directory'):
+        with pytest.raises(ValueError, match=r'is not "file", "memory", "keyring:", a directory'):
             open_store(BytesPath())
 
     @pytest.mark.parametrize(

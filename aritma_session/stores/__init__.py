@@ -101,7 +101,7 @@ class MemoryStore:
 def open_store(cache: object, sealing: Sealing | None = None) -> TokenStore:
     """Give the store that a ``cache`` setting means.
 
-    :param cache: ``"file"`` for the user's own cache directory, ``"memory"``, a directory (a path with
+    :param cache: ``"file"`` for the user's own cache directory, ``"memory"``, ``"keyring:"``, a directory (a path with
         a separator in it), the URL of a Redis server, one of redis-py's clients, or a store.
     :param sealing: what seals the tokens, wherever they leave this process.
     :raises ValueError: when it is none of these, or needs an extra that is not installed.
@@ -111,6 +111,10 @@ def open_store(cache: object, sealing: Sealing | None = None) -> TokenStore:
         return MemoryStore()
     if cache == "file":
         return _user_store(sealing)
+    if cache == "keyring:":
+        from .keyring import KeyringStore
+
+        return KeyringStore(sealing=sealing)
     if _is_of_redis(cache):
         from .redis import RedisStore
 
@@ -149,7 +153,7 @@ def _store_below(directory: str | os.PathLike[str] | Secret, sealing: Sealing | 
     if not isinstance(path, str) or "\0" in path or (path is directory and not set(path) & _PATH_SIGNS):
         shown = without_credentials(directory.reveal() if isinstance(directory, Secret) else str(directory))
         others = 'a directory (one such as "./tokens") or a URL that begins with "redis://", "rediss://" or "unix://"'
-        raise ValueError(f'{shown!r} is not "file", "memory", {others}')
+        raise ValueError(f'{shown!r} is not "file", "memory", "keyring:", {others}')
     path = os.path.expanduser(path)
     if path.startswith("~"):  # as it was: nobody knows whose home that is, and a directory of that name is not meant
         return _unshared("this account has no such home directory")
