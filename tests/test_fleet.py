@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import logging
 import os
+import pickle
 import random
 import socketserver
+import sys
 import threading
 import time
 
@@ -21,7 +25,7 @@ from aritma_session.stores.contract import KEY, token
 from aritma_session.stores.patience import Patience
 from aritma_session.stores.redis import RedisStore, RedisTrouble
 
-from helpers import fork, outcome, results, said, wait_for
+from helpers import fork, holding, outcome, reachable, results, said, wait_for
 from servers import RedisServer, needs_redis
 
 pytestmark = [needs_redis, pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")]
@@ -37,13 +41,13 @@ def server():
 @pytest.fixture
 def fleet(environ, server, monkeypatch):
     """Variables that point the sessions of this and other processes at the server."""
-    monkeypatch.setenv("ARITMA_CACHE", server.url)
+    monkeypatch.setenv("ARITMA_CACHE", f"{server.url}?socket_timeout=20")  # however busy this machine is
     return server
 
 
 @pytest.fixture
 def impatient(environ, server, monkeypatch):
-    """The same, with no more than a fifth of a second for an answer."""
+    """The same, with no more than a fifth of a second for a server that does not answer."""
     monkeypatch.setenv("ARITMA_CACHE", f"{server.url}?socket_timeout=0.2&socket_connect_timeout=0.2")
     return server
 
@@ -164,9 +168,6 @@ class TestAFleet:
         assert sandbox.counts.token_requests == 3
 
     def test_may_be_pickled_copied_and_forked(self, fleet, sandbox, echo, session):
-        import copy
-        import pickle
-
         session.get(echo)
         for again in (copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))):
             twin = again(session)
@@ -223,6 +224,9 @@ def ask(environ, sandbox, echo, caplog):
     return asker
 
 
+PASSWORD = "an0ther-passw0rd"
+
+
 def make_a_replica(server):
     server.ask("REPLICAOF", "127.0.0.1", "1")
 
@@ -232,8 +236,8 @@ def fill(server):
 
 
 def change_password(server):
-    server.ask("CONFIG", "SET", "requirepass", "an0ther-passw0rd")
-    server.password = "an0ther-passw0rd"
+    server.ask("CONFIG", "SET", "requirepass", PASSWORD)
+    server.password = PASSWORD
 
 
 def give_back_the_password(server):
@@ -244,11 +248,17 @@ def give_back_the_password(server):
 #: What may happen to a server, what a store then says of it, and how it is undone.
 TROUBLES = {
     "gone": (RedisServer.kill, "ConnectionError: Error 111", RedisServer.start),
-    "stopped": (RedisServer.pause, "TimeoutError: Timeout", RedisServer.resume),
+    "stopped": (RedisServer.pause, "no answer within 0.2 s", RedisServer.resume),
     "a replica": (make_a_replica, "ReadOnlyError", lambda server: server.ask("REPLICAOF", "NO", "ONE")),
     "full": (fill, "OutOfMemoryError", lambda server: server.ask("CONFIG", "SET", "maxmemory", "0")),
     "locked": (change_password, "AuthenticationError", give_back_the_password),
 }
+
+
+@pytest.fixture
+def victim(request, trouble):
+    """A server that is to come into trouble, and is waited for no longer than needed."""
+    return request.getfixturevalue("impatient" if trouble == "stopped" else "fleet")
 
 
 def forget_the_wait():
@@ -259,33 +269,33 @@ def forget_the_wait():
 
 class TestAServerThatIs:
     @pytest.mark.parametrize("trouble", TROUBLES)
-    def test_in_trouble_costs_a_warning_and_no_call(self, impatient, ask, trouble):
+    def test_in_trouble_costs_a_warning_and_no_call(self, victim, ask, trouble):
         break_it, message, mend = TROUBLES[trouble]
-        break_it(impatient)
+        break_it(victim)
         count, warnings = ask()
         assert count == 1
         assert len(warnings) == 1
         assert message in warnings[0].replace("AuthenticationRequired", "Authentication")
         assert "this process has a token of its own" in warnings[0]
         assert ask(sessions=2)[0] == 2
-        mend(impatient)
-        wait_for(impatient.answers)
-        impatient.ask("FLUSHALL")  # of what it was asked for while it was stopped
+        mend(victim)
+        wait_for(victim.answers)
+        victim.ask("FLUSHALL")  # of what it was asked for while it was stopped
         forget_the_wait()
         assert ask(sessions=3) == (1, [])
 
     @pytest.mark.parametrize("trouble", TROUBLES)
-    def test_in_trouble_is_nothing_to_a_process_with_a_good_token(self, impatient, session, echo, caplog, trouble):
+    def test_in_trouble_is_nothing_to_a_process_with_a_good_token(self, victim, session, echo, caplog, trouble):
         session.get(echo)
-        TROUBLES[trouble][0](impatient)
+        TROUBLES[trouble][0](victim)
         for _ in range(5):
             assert session.get(echo).ok
         assert said(caplog) == []
 
     @pytest.mark.parametrize("trouble", TROUBLES)
-    def test_in_trouble_keeps_no_revoked_token_in_use(self, impatient, sandbox, session, echo, trouble):
+    def test_in_trouble_keeps_no_revoked_token_in_use(self, victim, sandbox, session, echo, trouble):
         session.get(echo)
-        TROUBLES[trouble][0](impatient)
+        TROUBLES[trouble][0](victim)
         sandbox.revoke_all()
         for _ in range(5):
             assert session.get(echo).ok
@@ -356,6 +366,27 @@ class TestAServerThatIs:
             assert connection._sock
 
 
+def test_the_password_of_redis_shows_nowhere(environ, server, sandbox, echo, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    change_password(server)
+    monkeypatch.setenv("ARITMA_CACHE", server.url)
+    with AritmaSession() as session:
+        answers = [session.get(echo)]
+        sandbox.revoke_all()
+        answers.append(session.get(echo))
+        for break_it in (give_back_the_password, RedisServer.kill):
+            break_it(server)
+            sandbox.revoke_all()
+            answers.append(session.get(echo))
+        texts = [record.getMessage() + str(record.__dict__) for record in caplog.records]
+        texts += [repr(session), repr(session.auth), repr(session.auth._settings), repr(session.auth._settings.cache)]
+        assert sandbox.counts.token_requests == 4
+        assert not holding(texts, PASSWORD)
+        assert not holding(reachable(*answers), PASSWORD)
+        assert not holding([pickle.dumps(answers)], PASSWORD)
+        assert holding([pickle.dumps(session)], PASSWORD), "as the client secret"
+
+
 class Garbage(socketserver.ThreadingTCPServer):
     """A server of another kind: whatever it is sent, it answers the same, or with what it was sent."""
 
@@ -371,6 +402,37 @@ class Garbage(socketserver.ThreadingTCPServer):
                 request.sendall(data if self.answer is None else self.answer)
                 if not self.answer:
                     return
+
+
+class Trickle(Garbage):
+    """A server that never comes to the end of its answer, and never keeps a socket waiting for long."""
+
+    def finish_request(self, request, client_address):
+        with contextlib.suppress(OSError):
+            while True:
+                request.sendall(b"$")
+                time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def serving(server):
+    with server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+
+
+def test_an_answer_without_end_is_waited_for_once_and_within_the_bound(environ, sandbox, echo, monkeypatch, caplog):
+    waits, spend = [], Patience.spend
+    monkeypatch.setattr(Patience, "spend", lambda patience, seconds: waits.append(seconds) or spend(patience, seconds))
+    with serving(Trickle(b"")) as port:
+        monkeypatch.setenv("ARITMA_CACHE", f"redis://127.0.0.1:{port}?socket_timeout=0.2")
+        monkeypatch.setattr(redis_module, "BOUND", 0.2)
+        assert call(echo, 3) == 0
+    assert len(waits) == 1
+    assert [level for level, _ in said(caplog)].count("WARNING") == 1
 
 
 class TestGarbage:
@@ -397,17 +459,113 @@ class TestGarbage:
     )
     def test_costs_a_warning_and_no_call(self, environ, sandbox, echo, monkeypatch, caplog, answer):
         caplog.set_level(logging.DEBUG)
-        with Garbage(answer) as server:
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            port = server.server_address[1]
-            url = f"redis://:never-show-this@127.0.0.1:{port}/0?socket_timeout=0.2&protocol={random.choice((2, 3))}"
+        with serving(Garbage(answer)) as port:
+            url = (
+                f"redis://:never-show-this@127.0.0.1:{port}/0?socket_timeout=0.2&protocol={2 + len(answer or b'') % 2}"
+            )
             monkeypatch.setenv("ARITMA_CACHE", url)
             with AritmaSession() as session:
                 session.auth._source._lock_timeout = 0.1  # some answers mean that another process is fetching
                 assert [session.get(echo).status_code for _ in range(3)] == [200] * 3
-            server.shutdown()
         assert sandbox.counts.token_requests == 1
         assert "never-show-this" not in caplog.text
         assert (
             len([1 for level, message in said(caplog) if level == "WARNING" and "another process" not in message]) <= 1
         )
+
+
+class TestUnderLoad:
+    """Every call needs a new token, so that every one of them has to do with Redis."""
+
+    def harm(self, server, moments):
+        """Do something to a server, and undo it after a moment."""
+
+        def wait():
+            time.sleep(moments.uniform(0.01, 0.3))
+
+        deed = moments.choice(["stop", "kill", "flush", *TROUBLES])
+        if deed == "flush":
+            server.ask("FLUSHALL")
+            server.ask("SCRIPT", "FLUSH")
+        elif deed == "kill":
+            server.restart()
+        else:
+            break_it, _, mend = TROUBLES.get(deed, TROUBLES["stopped"])
+            break_it(server)
+            wait()
+            mend(server)
+            wait_for(server.answers)
+        wait()
+
+    @pytest.mark.parametrize("rounds", [6, pytest.param(12, marks=pytest.mark.soak)])
+    def test_whatever_happens_to_redis_every_call_is_answered(self, impatient, sandbox, echo, tmp_path, rounds):
+        seed = random.randrange(2**32)
+        sys.stdout.write(f"seed {seed}\n")  # shown where the test fails
+        moments = random.Random(seed)
+        sandbox.answer_token_requests(*[Answer.token(expires_in=0)] * 100_000)
+
+        def work():
+            calls = 0
+            with AritmaSession(cache=RedisStore(os.environ["ARITMA_CACHE"], lease=0.5)) as session:
+                while not (tmp_path / "enough").exists():
+                    calls += 1
+                    assert session.get(echo, timeout=30).status_code == 200
+            return 0 if calls > 3 else 1
+
+        workers = [fork(work) for _ in range(4)]
+        wait_for(lambda: sandbox.counts.calls > 20)
+        for _ in range(rounds):
+            self.harm(impatient, moments)
+        (tmp_path / "enough").touch()
+        assert [outcome(worker) for worker in workers] == [0] * 4
+        sandbox.reset()
+        impatient.ask("FLUSHALL")
+        assert [call(echo) for _ in range(3)] == [0] * 3
+        assert sandbox.counts.token_requests == 1
+
+
+def master_of(port):
+    """A client that asks a Sentinel who the master is."""
+    options = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+    return redis.Sentinel([("127.0.0.1", port)], sentinel_kwargs=options, **options).master_for("tokens")
+
+
+def answers(client):
+    with contextlib.closing(client), contextlib.suppress(redis.RedisError):
+        return client.ping()
+
+
+@pytest.mark.soak
+def test_a_failover_costs_no_call_and_the_new_master_is_shared(environ, sandbox, echo):
+    with contextlib.ExitStack() as stack:
+
+        def begin(*options, **more):
+            return stack.enter_context(contextlib.closing(RedisServer(*options, **more)))
+
+        master = begin()
+        replica = begin("--replicaof", "127.0.0.1", str(master.port))
+        watch = f"sentinel monitor tokens 127.0.0.1 {master.port} 1"
+        quick = ["sentinel down-after-milliseconds tokens 300", "sentinel failover-timeout tokens 1000"]
+        sentinel = begin("--sentinel", lines=[watch, *quick])
+        wait_for(lambda: replica.ask("INFO", "replication")["master_link_status"] == "up")
+        wait_for(lambda: sentinel.ask("SENTINEL", "REPLICAS", "tokens"))
+        wait_for(lambda: answers(master_of(sentinel.port)))
+        store = RedisStore(functools.partial(master_of, sentinel.port))
+        with AritmaSession(cache=store) as session:
+            assert session.get(echo).ok
+            key = session.auth._settings.cache_key
+            wait_for(lambda: replica.ask("EXISTS", f"aritma-session:{{{key}}}:token"))
+            master.kill()
+            sandbox.revoke_all()
+            assert session.get(echo).ok  # with a token of its own, or over the new master
+            wait_for(lambda: replica.ask("ROLE")[0] == "master", seconds=40)
+            wait_for(lambda: answers(master_of(sentinel.port)))
+            forget_the_wait()
+            replica.ask("FLUSHALL")
+            sandbox.revoke_all()
+            before = sandbox.counts.token_requests
+            for _ in range(3):
+                with AritmaSession(cache=pickle.loads(pickle.dumps(store))) as another:
+                    assert another.get(echo).ok
+            assert session.get(echo).ok
+            assert sandbox.counts.token_requests == before + 1

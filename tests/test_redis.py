@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from aritma_session.stores import open_store
 from aritma_session.stores.contract import KEY, SharedStoreContract, StoreContract, token
-from aritma_session.stores.redis import LEASE, RedisStore
+from aritma_session.stores.redis import LEASE, RedisStore, RedisTrouble
 from aritma_session.stores.sealing import Sealing
 
 from helpers import fork, in_child, outcome, results, said, wait_for
@@ -175,12 +175,12 @@ class TestWhatIsInRedis:
 
 class TestTheLease:
     def test_is_prolonged_while_the_lock_is_held(self, server):
-        store = RedisStore(server.url, lease=1.5)
+        store = RedisStore(server.url, lease=1.0)
         with store.lock(KEY) as held:
             assert held
             before = server.calls("pexpire")
-            wait_for(lambda: server.calls("pexpire")[0] >= before[0] + 4)  # two seconds: more than a lease
-            assert 0 < server.ask("PTTL", LOCK) <= 1500
+            wait_for(lambda: server.calls("pexpire")[0] >= before[0] + 8)  # for longer than a lease
+            assert 0 < server.ask("PTTL", LOCK) <= 1000
         prolonged = server.calls("pexpire")
         assert server.ask("EXISTS", LOCK) == 0
         wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "aritma_session lock"])
@@ -207,8 +207,21 @@ class TestTheLease:
             wait_for(lambda: server.calls("pexpire") > before)
         assert said(caplog) == [("INFO", "the lock of the cache could not be prolonged: TimeoutError")] * 2
 
+    def test_that_comes_too_late_is_let_go(self, victim):
+        """The server takes the lock when it wakes up, for somebody who waits for it no more."""
+        store = RedisStore(f"{victim.url}?socket_timeout=20", bound=0.2)
+        victim.pause()
+        with pytest.raises(RedisTrouble, match=r"no answer within 0\.2 s"), store.lock(KEY):
+            pass
+        victim.resume()
+        wait_for(lambda: victim.calls("set") == [1])
+        wait_for(lambda: not victim.ask("EXISTS", LOCK))
+
     def test_is_what_is_left_where_no_thread_can_be_had(self, store, monkeypatch):
-        monkeypatch.setattr(threading.Thread, "start", lambda thread: fail(RuntimeError()))
+        start = threading.Thread.start
+        monkeypatch.setattr(
+            threading.Thread, "start", lambda it: fail(RuntimeError()) if it.name.endswith("lock") else start(it)
+        )
         with store.lock(KEY) as held, store.lock(KEY) as second:
             assert (held, second) == (True, False)
 

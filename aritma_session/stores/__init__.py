@@ -112,11 +112,13 @@ def open_store(cache: object, sealing: Sealing | None = None) -> TokenStore:
     if cache == "file":
         return _user_store(sealing)
     if cache == "keyring:":
-        from .keyring import KeyringStore
+        with _extra("keyring"):
+            from .keyring import KeyringStore
 
         return KeyringStore(sealing=sealing)
     if _is_of_redis(cache):
-        from .redis import RedisStore
+        with _extra("redis"):
+            from .redis import RedisStore
 
         return RedisStore(cache, sealing=sealing)  # type: ignore[arg-type]  # as has been seen
     if isinstance(cache, (str, os.PathLike, Secret)):
@@ -124,6 +126,15 @@ def open_store(cache: object, sealing: Sealing | None = None) -> TokenStore:
     if isinstance(cache, TokenStore) and not isinstance(cache, type):
         return _sealed(cache, sealing)
     raise ValueError(f"{type(cache).__name__} is not a store: it has no load, save, remove and lock")
+
+
+@contextlib.contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say how to install what is missing where something is imported that is no dependency of all."""
+    try:
+        yield
+    except ImportError:
+        raise ValueError(f'{name} is not installed: pip install "aritma-session[{name}]"') from None
 
 
 def _is_of_redis(cache: object) -> bool:

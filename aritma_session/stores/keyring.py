@@ -5,13 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from . import TokenStore, open_store, records
+import keyring
+from keyring.errors import PasswordDeleteError
 
-try:
-    import keyring
-    from keyring.errors import PasswordDeleteError
-except ImportError:
-    raise ValueError('this cache takes keyring: pip install "aritma-session[keyring]"') from None
+from . import TokenStore, open_store, records
 
 if TYPE_CHECKING:
     from ..tokens import Token

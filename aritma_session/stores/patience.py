@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
-__all__ = ["Patience"]
+__all__ = ["Late", "Patience"]
 
-#: The share of the bound below which an answer counts as quick, and costs nothing: that of a healthy server, however
-#: far away, so that it may be asked as often as somebody waits for a token.
-_QUICK = 0.1
+_T = TypeVar("_T")
 
-#: The share of the bound that may be spent on slow answers before the server counts as gone.
-_ENOUGH = 0.5
+#: The share of the bound that each answer may take and cost nothing: many processes that start at once on one machine
+#: keep each other waiting longer than a server does, and are to share a token nevertheless.
+_FREE = 0.25
 
-#: Seconds for which a server that kept us waiting is not asked: doubled from the first to the last while it does.
+#: Seconds after which what was spent on slow answers is forgotten; and for which a server that does not answer is not
+#: asked, doubled up to the last one for as long as it does not.
 _FIRST_PAUSE, _LAST_PAUSE = 5.0, 30.0
+
+
+class Late(Exception):
+    """Tell that there was no answer in time, or that the server is not asked for a while, since there was none."""
 
 
 class Patience:
     """Bound what a process spends on a server that is slow or gone, over everything that it asks of it.
 
-    To find and share one token takes up to five questions, and one answer that does not come in time says enough about
-    the others. A refusal at once, such as that of a connection, costs no patience: asking again is free.
+    One answer that does not come in time says enough about the others, and slow ones do together. A refusal at once,
+    such as that of a connection, costs no patience: asking again is free.
 
     Threads share one object without a lock: where two add at once, one answer more or less is waited for.
 
-    :param bound: seconds that one answer is waited for.
+    :param bound: seconds that one answer is waited for, and that a server which gives none costs whoever looks for a
+        token. One that answers late each time costs twice that: five answers, the quarter of the bound that each of
+        them has free, and the rest of it once.
     """
 
     def __init__(self, bound: float) -> None:
@@ -35,10 +44,37 @@ class Patience:
         self._until = -math.inf  # monotonic seconds: when what was spent is forgotten
         self._pause = _FIRST_PAUSE
 
+    def ask(self, question: Callable[[], _T], too_late: Callable[[_T], object] = lambda _: None) -> _T:
+        """Ask the server something in a thread of its own, and give its answer.
+
+        A thread, since a client's timeouts are for single steps: to look up a name, to connect to each of its
+        addresses, to authenticate, and for each piece of an answer.
+
+        :param question: what asks; whatever it raises is raised here.
+        :param too_late: what is done in that thread with an answer that nobody waits for any more.
+        :raises Late: when there is no answer within the time that is left.
+        """
+        left = self.left
+        if not left:
+            raise Late(f"it has kept this process waiting, and is not asked for {self.pause:.0f} s")
+        began = time.monotonic()
+        errand = _Errand(question, too_late)
+        try:
+            return errand.result(left + self.bound * _FREE)
+        finally:
+            self.spend(time.monotonic() - began)
+
+    @property
+    def left(self) -> float:
+        """Seconds that slow answers may still take; 0 while the server is not to be asked."""
+        spent = self._spent if time.monotonic() < self._until else 0.0
+        left = self.bound * (1 - _FREE) - spent
+        return left if left > self.bound / 100 else 0.0
+
     @property
     def pause(self) -> float:
         """Seconds for which the server is not to be asked; 0 when it may be."""
-        return max(0.0, self._until - time.monotonic()) if self._exhausted else 0.0
+        return 0.0 if self.left else self._until - time.monotonic()
 
     def spend(self, seconds: float) -> None:
         """Note what the last answer took, or what was waited for it in vain.
@@ -46,17 +82,68 @@ class Patience:
         :param seconds: how long that was.
         """
         now = time.monotonic()
-        if seconds < self.bound * _QUICK:
-            if self._exhausted and now >= self._until:  # it is back
-                self._spent, self._pause = 0.0, _FIRST_PAUSE
-            return
         if now >= self._until:
-            self._spent, self._until = 0.0, now + _FIRST_PAUSE
-        self._spent += seconds
-        if self._exhausted:
-            self._until = now + self._pause
-            self._pause = min(2 * self._pause, _LAST_PAUSE)
+            self._spent = 0.0
+        cost = seconds - self.bound * _FREE
+        if cost > 0:
+            if self._spent == 0:
+                self._until = now + _FIRST_PAUSE
+            self._spent += cost
+            if not self.left:
+                self._until = now + self._pause
+                self._pause = min(2 * self._pause, _LAST_PAUSE)
+        elif self._spent == 0:  # it is well, or well again
+            self._pause = _FIRST_PAUSE
 
-    @property
-    def _exhausted(self) -> bool:
-        return self._spent >= self.bound * _ENOUGH
+    def renew(self) -> None:
+        """Forget what was spent: what is waited for next has a bound of its own."""
+        if self.left:
+            self._spent = 0.0
+
+
+class _Errand(Generic[_T]):
+    """Do something in a thread of its own, and wait for it no longer than one wants to."""
+
+    def __init__(self, work: Callable[[], _T], too_late: Callable[[_T], object]) -> None:
+        self._work, self._too_late = work, too_late
+        self._over = threading.Event()
+        self._guard = threading.Lock()  # guards what follows: whoever is first decides whether it was too late
+        self._done: list[_T | Exception] = []
+        self._given_up = False
+        try:
+            threading.Thread(target=self._run, name="aritma_session errand", daemon=True).start()
+        except RuntimeError:  # a process that is ending, or has too many, has no thread to give
+            self._run()
+
+    def result(self, seconds: float) -> _T:
+        """Give what came of it.
+
+        :raises Late: when nothing did within these seconds.
+        """
+        try:
+            self._wait(seconds)
+        finally:
+            with self._guard:
+                self._given_up = not self._done
+        if self._given_up:
+            raise Late(f"no answer within {seconds:.3g} s")
+        (done,) = self._done
+        if isinstance(done, Exception):
+            raise done
+        return done
+
+    def _wait(self, seconds: float) -> None:
+        self._over.wait(seconds)
+
+    def _run(self) -> None:
+        done: _T | Exception
+        try:
+            done = self._work()
+        except Exception as error:
+            done = error
+        with self._guard:
+            self._done.append(done)
+            late = self._given_up
+        self._over.set()
+        if late and not isinstance(done, Exception):
+            self._too_late(done)

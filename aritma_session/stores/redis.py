@@ -8,11 +8,12 @@ For each key of the store there are two in Redis, in one hash slot, so that a cl
 ``aritma-session:{key}:lock``
     redis-py's own lock (a random value, let go of by whoever knows it), which ends by itself soon after its holder.
 
-**The lease.** A kernel ends the lock of a process that dies; Redis does not learn of it. So the lock is lent for ten
-seconds only, and while its holder works, a thread of its own has it prolonged every quarter of that. A token request
-may take minutes, of a server that is slow and asks for pauses, and keeps its lock for all of them, past two answers of
-Redis' that are lost. A holder that is killed, stopped or cut off costs the others at most these ten seconds, a third of
-what they wait before they go on without it, and the next one of them has the lock.
+**The lease.** A kernel ends the lock of a process that dies; Redis does not learn of it. So the lock is lent for six
+seconds only, and while its holder works, a thread of its own has it prolonged every second. A token request may take
+minutes, of a server that is slow and asks for pauses, and keeps its lock for all of them, past two answers of Redis'
+that are lost, each waited for a second. A holder that is killed, stopped or cut off, or whose try of the lock succeeded
+without its knowing, costs the others at most these six seconds, a fifth of what they wait before they go on without it;
+then the next one of them has the lock. Who goes on too early costs a second token request, and nothing else.
 
 **A lease that is lost** lets two processes fetch, and the slower one save last. Whoever saves and does not hold the
 lock any more is compared with what is there, in one script with the writing: an older token is dropped. Whoever does
@@ -33,17 +34,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from ..credentials import Secret, without_credentials
 from ..tokens import LONGEST_LIFETIME, Token
 from . import records
-from .patience import Patience
-
-try:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ImportError:
-    raise ValueError('this cache takes redis: pip install "aritma-session[redis]"') from None
+from .patience import Late, Patience
 
 if TYPE_CHECKING:
     from redis.lock import Lock
@@ -59,10 +57,10 @@ _T = TypeVar("_T")
 #: What the URL of a server begins with.
 SCHEMES = ("redis://", "rediss://", "unix://")
 
-#: Seconds for which the lock is lent; prolonged every quarter of that.
-LEASE = 10.0
+#: Seconds for which the lock is lent, and how often it is prolonged in that time.
+LEASE, _PULSES = 6.0, 6
 
-#: Seconds to wait for a connection, and for an answer, where the URL does not say.
+#: Seconds to wait for a connection, for an answer, and for all that one look-up asks, where nobody says.
 BOUND = 1.0
 
 #: Seconds for which a record outlives its access token where there is a refresh token in it, whose own life nobody
@@ -114,8 +112,10 @@ class RedisStore:
 
     :param server: a URL (``redis://``, ``rediss://`` or ``unix://``, with the options of :meth:`redis.Redis.from_url`
         in its query), a client (:class:`redis.Redis`, also a Sentinel's, or :class:`redis.RedisCluster`), or a function
-        that makes one. A client's own timeouts and retries count; where the store makes it, a second for a connection
-        and for each answer, if the URL's query says nothing else, and no retries.
+        that makes one. Where the store makes the client, it waits a second for a connection and for each answer, if the
+        URL's query has no ``socket_connect_timeout`` and ``socket_timeout``, and does not try again.
+    :param bound: seconds that a server which does not answer costs whoever looks for a token, whatever the client's
+        timeouts are; by default the longer one of these two, or a second where the client is not the store's.
     :param sealing: what makes the tokens unreadable for others who use the server.
     :param lease: seconds for which the lock outlives a holder that died.
     :raises ValueError: when the URL cannot be used.
@@ -126,11 +126,13 @@ class RedisStore:
         server: str | Client | Callable[[], Client] | Secret,
         *,
         sealing: Sealing | None = None,
+        bound: float | None = None,
         lease: float = LEASE,
     ) -> None:
         self._server: Any = Secret(server) if isinstance(server, str) else server
         del server  # a traceback that shows variables would show its password
         self.sealing = sealing
+        self.bound = bound
         self.lease = lease
         self._open()
 
@@ -170,7 +172,8 @@ class RedisStore:
         :raises RedisTrouble: when Redis cannot be asked.
         """
         lock = self._client.lock(_name(key, "lock"), timeout=self.lease, thread_local=False)
-        if not self._ask(lambda: lock.acquire(blocking=False)):
+        if not self._ask(lambda: lock.acquire(blocking=False), lambda held: held and lock.release()):
+            self._patience.renew()  # whoever waits for another process does so within a bound of his own
             yield False
             return
         here, over = _here(key), threading.Event()
@@ -195,7 +198,7 @@ class RedisStore:
             raise TypeError(
                 "a store with a client of yours cannot be pickled: give it a URL, or a function that makes one"
             )
-        return {"_server": self._server, "sealing": self.sealing, "lease": self.lease}
+        return {"_server": self._server, "sealing": self.sealing, "bound": self.bound, "lease": self.lease}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -214,37 +217,35 @@ class RedisStore:
 
     def _open(self) -> None:
         """Make what does not go into a pickle; no connection is made yet."""
-        bound, server = BOUND, self._server
+        timeout, server = BOUND, self._server
         self._client: Client
         if isinstance(server, Secret):
-            self._client, bound = _client_at(server)
+            self._client, timeout = _client_at(server)
         else:
             self._client = server() if callable(server) else server
         if self._client is not server:  # its connections end with the store; those of another's client do not
             weakref.finalize(self, self._client.close).atexit = False
         self._save = self._client.register_script(_SAVE)
+        bound = timeout if self.bound is None else self.bound
         # By server, since a program may make a session for each call; without what would keep a password alive.
         self._patience = _patience.setdefault(hash((server, bound)), Patience(bound))
         #: What proves that this process' threads hold a lock; each use is one operation on a dict.
         self._holders: dict[tuple[str, int, int], bytes] = {}
 
-    def _ask(self, question: Callable[[], _T]) -> _T:
+    def _ask(self, question: Callable[[], _T], too_late: Callable[[_T], object] = lambda _: None) -> _T:
         """Ask Redis something, within this process' patience.
+
+        :param question: what asks.
+        :param too_late: what is done with an answer that nobody waits for any more.
 
         :raises RedisTrouble: in place of any error, and with no way back to it: it may hold what was sent.
         """
-        if pause := self._patience.pause:
-            raise RedisTrouble(f"it has kept this process waiting, and is not asked for {pause:.0f} s")
-        began = time.monotonic()
-        trouble: RedisTrouble
         try:
-            return question()
+            return self._patience.ask(question, too_late)
         except Exception as error:
             trouble = _told(error)
             if isinstance(error, redis.ReadOnlyError):
                 self._reconnect()
-        finally:
-            self._patience.spend(time.monotonic() - began)
         raise trouble
 
     def _reconnect(self) -> None:
@@ -256,7 +257,7 @@ class RedisStore:
         """Keep the lock while it is held; where no thread can be had, it ends with its lease."""
 
         def work() -> None:
-            while not over.wait(self.lease / 4):
+            while not over.wait(self.lease / _PULSES):
                 try:
                     lock.extend(self.lease, replace_ttl=True)
                 except redis.exceptions.LockError:  # it is lost, or has just been let go
@@ -349,6 +350,8 @@ def _life(token: Token) -> int:
 def _told(error: Exception) -> RedisTrouble:
     """Say what went wrong, with nothing of what a server said: it may repeat a password, or a token."""
     name = type(error).__name__
+    if isinstance(error, Late):
+        return RedisTrouble(str(error))
     if isinstance(error, redis.exceptions.LockError):
         return _Lost(name)
     if isinstance(error, redis.TimeoutError) or isinstance(error.__cause__ or error.__context__, OSError):

@@ -57,7 +57,7 @@ def _fernet(secret: Any) -> MultiFernet:
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError:
-        raise ValueError('to seal tokens takes cryptography: pip install "aritma-session[encryption]"') from None
+        raise ValueError('cryptography is not installed: pip install "aritma-session[encryption]"') from None
     made = [] if not isinstance(secret.value, str) else [_made(Fernet, word) for word in _words(secret)]
     if not made or None in made:
         how = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
