@@ -111,12 +111,32 @@ class TestAQuestion:
             assert go.wait(20)
             return "answer" if not fails else {}["no"]
 
+        def too_late(answer):
+            told.append(answer)
+            raise KeyError(answer)  # which nobody is told of
+
         with pytest.raises(Late, match=r"no answer within 0\.1 s"):
-            patience.ask(question, told.append)
+            patience.ask(question, too_late)
         assert patience.pause > 0
         go.set()
         wait_for(lambda: not errands())
         assert told == ([] if fails else ["answer"])
+
+    def test_is_not_asked_where_many_have_no_answer(self):
+        """As of a client without timeouts, whose connection leads nowhere."""
+        patience, go, asked = Patience(0.02), threading.Event(), []
+        for _ in range(8):
+            patience._until = 0.0  # the pause is over
+            with pytest.raises(Late, match="no answer within"):
+                patience.ask(functools.partial(go.wait, 20))
+        patience._until = 0.0
+        with pytest.raises(Late, match="8 questions to it have had no answer yet"):
+            patience.ask(lambda: asked.append(1))
+        go.set()
+        wait_for(lambda: not errands())
+        patience._until = 0.0
+        patience.ask(lambda: asked.append(2))
+        assert asked == [2]
 
     def test_that_is_interrupted_has_an_answer_too_late(self, monkeypatch):
         patience, go, told = Patience(20.0), threading.Event(), []

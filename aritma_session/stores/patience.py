@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Late", "Patience"]
 
@@ -19,6 +20,9 @@ _FREE = 0.25
 #: Seconds after which what was spent on slow answers is forgotten; and for which a server that does not answer is not
 #: asked, doubled up to the last one for as long as it does not.
 _FIRST_PAUSE, _LAST_PAUSE = 5.0, 30.0
+
+#: Questions that may be without an answer at the same time: a client without timeouts waits for each one's for ever.
+_MOST_OPEN = 8
 
 
 class Late(Exception):
@@ -43,6 +47,7 @@ class Patience:
         self._spent = 0.0
         self._until = -math.inf  # monotonic seconds: when what was spent is forgotten
         self._pause = _FIRST_PAUSE
+        self._open: list[_Errand[Any]] = []
 
     def ask(self, question: Callable[[], _T], too_late: Callable[[_T], object] = lambda _: None) -> _T:
         """Ask the server something in a thread of its own, and give its answer.
@@ -57,10 +62,16 @@ class Patience:
         left = self.left
         if not left:
             raise Late(f"it has kept this process waiting, and is not asked for {self.pause:.0f} s")
+        self._open = [errand for errand in self._open if errand.under_way]
+        if len(self._open) >= _MOST_OPEN:
+            raise Late(f"{_MOST_OPEN} questions to it have had no answer yet")
         began = time.monotonic()
         errand = _Errand(question, too_late)
         try:
             return errand.result(left + self.bound * _FREE)
+        except Late:
+            self._open.append(errand)
+            raise
         finally:
             self.spend(time.monotonic() - began)
 
@@ -110,10 +121,16 @@ class _Errand(Generic[_T]):
         self._guard = threading.Lock()  # guards what follows: whoever is first decides whether it was too late
         self._done: list[_T | Exception] = []
         self._given_up = False
+        self._thread = threading.Thread(target=self._run, name="aritma_session errand", daemon=True)
         try:
-            threading.Thread(target=self._run, name="aritma_session errand", daemon=True).start()
+            self._thread.start()
         except RuntimeError:  # a process that is ending, or has too many, has no thread to give
             self._run()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it is not done yet; in a fork, what its parent does is not."""
+        return self._thread.is_alive()
 
     def result(self, seconds: float) -> _T:
         """Give what came of it.
@@ -146,4 +163,5 @@ class _Errand(Generic[_T]):
             late = self._given_up
         self._over.set()
         if late and not isinstance(done, Exception):
-            self._too_late(done)
+            with contextlib.suppress(Exception):  # nobody is there to be told
+                self._too_late(done)
