@@ -14,7 +14,7 @@ import requests
 from requests import sessions
 from requests.auth import AuthBase
 
-from .credentials import Secret
+from .credentials import Secret, hide_url
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .forks import unforked
@@ -24,6 +24,8 @@ from .stubborn import StubbornPlaces
 from .wiring import authorization_server, locator, token_source
 
 if TYPE_CHECKING:
+    import redis
+
     from .environment import Environment
     from .stores import TokenStore
     from .tokens import Token
@@ -55,7 +57,9 @@ class AritmaAuth(AuthBase):
     :param scope: the scopes to ask for, as a string or an iterable; ``bankservice`` by default, and the server's own
         default if empty.
     :param tenant: the tenant, where there is one.
-    :param cache: ``"file"`` (the default), ``"memory"``, a directory, or a :class:`~aritma_session.TokenStore`.
+    :param cache: where tokens are shared: ``"file"`` (the default), ``"memory"``, ``"keyring:"``, a directory, the URL
+        of a Redis server (``redis://``, ``rediss://`` or ``unix://``), a client of redis-py's, or a
+        :class:`~aritma_session.TokenStore`.
     :param api_hosts: further hosts that are given the token: ``host``, ``host:port`` or ``*.domain``.
     :param token_timeout: seconds for a token request, as one number or as (connect, read); (10, 30) by default.
     :param grant: the way in: ``"client_credentials"`` (the default), ``"password"``, or ``"authorization_code"`` or
@@ -70,6 +74,8 @@ class AritmaAuth(AuthBase):
     :param username: the user's name, for the grants with a user.
     :param password: the user's password, for the password grant.
     :param extra: further parameters of every token request, such as ``{"audience": ...}``.
+    :param cache_encryption_key: one or more Fernet keys that seal what is kept in the cache, the first sealing and all
+        opening, with commas or white space between them; by default ``ARITMA_CACHE_KEY``, and none.
     :param on_event: is called at what happens to the token, with one word: ``"hit"``, ``"fetch"``, ``"adoption"`` (from
         the cache), ``"refusal"`` (by a server), ``"wait"`` (for another process or thread) or ``"degradation"`` (of the
         cache). Many threads may call it; what it raises is logged. A pickle leaves it behind.
@@ -84,7 +90,7 @@ class AritmaAuth(AuthBase):
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
         tenant: str | None = None,
-        cache: str | os.PathLike[str] | TokenStore | None = None,
+        cache: str | os.PathLike[str] | TokenStore | redis.Redis | redis.RedisCluster | Secret | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
         grant: str | None = None,
@@ -96,18 +102,23 @@ class AritmaAuth(AuthBase):
         username: str | None = None,
         password: str | Secret | None = None,
         extra: Mapping[str, str] | None = None,
+        cache_encryption_key: str | Secret | None = None,
         on_event: Callable[[str], object] | None = None,
     ) -> None:
-        hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
+        hidden = [
+            Secret.given(secret)
+            for secret in (client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
+        ]
+        store = hide_url(cache)
         # A traceback that shows variables, of an error about another setting, would show them.
-        del client_secret, private_key, private_key_passphrase, password
+        del client_secret, private_key, private_key_passphrase, password, cache_encryption_key, cache
         settings = Settings.resolve(
             client_id,
             hidden[0],
             environment=environment,
             scope=scope,
             tenant=tenant,
-            cache=cache,
+            cache=store,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
             grant=grant,
@@ -119,6 +130,7 @@ class AritmaAuth(AuthBase):
             username=username,
             password=hidden[3],
             extra=extra,
+            cache_encryption_key=hidden[4],
         )
         self._wire(settings, on_event)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TypeVar
 
 from .values import Value
 
-__all__ = ["PrivateKey", "Secret", "without_credentials"]
+__all__ = ["PrivateKey", "Secret", "hide_url", "without_credentials"]
+
+_T = TypeVar("_T")
 
 
 class Secret(Value):
@@ -125,6 +128,11 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 #: What stands between BEGIN and END of the keys that can be read.
 _KEY_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}
+
+
+def hide_url(value: _T) -> _T | Secret:
+    """Hide a URL, which may hold a password, before anything can be raised in whose frames it would stand."""
+    return Secret(value) if isinstance(value, str) and "://" in value else value
 
 
 def without_credentials(text: str) -> str:

@@ -15,18 +15,28 @@ _T = TypeVar("_T")
 
 
 def setting(
-    name: str, value: Any, check: Callable[[Any], _T], default: Any = None, *, empty_counts: bool = False
+    name: str,
+    value: Any,
+    check: Callable[[Any], _T],
+    default: Any = None,
+    *,
+    empty_counts: bool = False,
+    variable: str | None = None,
+    hide: Callable[[Any], Any] = lambda value: value,
 ) -> _T:
     """Find one setting and check it.
 
     :param check: makes the setting of what was found, or raises a ValueError that says what is wrong with it.
     :param empty_counts: whether a variable that is set but empty is a value of its own.
+    :param variable: the variable's name, where it is not that of the argument.
+    :param hide: makes of what stands in a variable something that does not show itself.
     """
-    variable = variable_of(name)
+    variable = variable or variable_of(name)
     if value is None:
         value = os.environ.get(variable)
         if value is None or not (value.strip() or empty_counts):
             value = default
+        value = hide(value)
     if value is None:
         raise ValueError(f"{name} is missing: pass {name}=... or set the environment variable {variable}")
     try:

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from .auth import AritmaAuth
-from .credentials import Secret
+from .credentials import Secret, hide_url
 
 if TYPE_CHECKING:
+    import redis
     from requests.adapters import BaseAdapter
 
     from .environment import Environment
@@ -70,7 +71,7 @@ class AritmaSession(requests.Session):
         environment: str | Environment | None = None,
         scope: str | Iterable[str] | None = None,
         tenant: str | None = None,
-        cache: str | os.PathLike[str] | TokenStore | None = None,
+        cache: str | os.PathLike[str] | TokenStore | redis.Redis | redis.RedisCluster | None = None,
         api_hosts: str | Iterable[str] | None = None,
         token_timeout: float | tuple[float, float] | None = None,
         grant: str | None = None,
@@ -82,11 +83,16 @@ class AritmaSession(requests.Session):
         username: str | None = None,
         password: str | None = None,
         extra: Mapping[str, str] | None = None,
+        cache_encryption_key: str | None = None,
         on_event: Callable[[str], object] | None = None,
     ) -> None:
-        hidden = [*map(Secret.given, (client_secret, private_key, private_key_passphrase, password))]
+        hidden = [
+            Secret.given(secret)
+            for secret in (client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
+        ]
+        store = hide_url(cache)
         # A traceback that shows variables, of an error about another setting, would show them.
-        del client_secret, private_key, private_key_passphrase, password
+        del client_secret, private_key, private_key_passphrase, password, cache_encryption_key, cache
         super().__init__()
         self._process = os.getpid()
         auth = AritmaAuth(
@@ -95,7 +101,7 @@ class AritmaSession(requests.Session):
             environment=environment,
             scope=scope,
             tenant=tenant,
-            cache=cache,
+            cache=store,
             api_hosts=api_hosts,
             token_timeout=token_timeout,
             grant=grant,
@@ -107,6 +113,7 @@ class AritmaSession(requests.Session):
             username=username,
             password=hidden[3],
             extra=extra,
+            cache_encryption_key=hidden[4],
             on_event=on_event,
         )
         auth.borrow(self)

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .clients import (
     ClientAuthentication,
@@ -18,12 +18,15 @@ from .clients import (
     PrivateKeyJwt,
     TlsClientAuth,
 )
-from .credentials import PrivateKey, Secret, without_credentials
+from .credentials import PrivateKey, Secret, hide_url, without_credentials
 from .environment import DEVELOPMENT, PRODUCTION, Environment
 from .grants import ClientCredentials, Grant, Login, Password
 from .lookup import a, secret_setting, setting, source_of, ways_to, words
 from .stores import TokenStore, open_store
 from .values import Value
+
+if TYPE_CHECKING:
+    from .stores.sealing import Sealing
 
 __all__ = ["Settings"]
 
@@ -105,6 +108,7 @@ class Settings(Value):
         username: str | None = None,
         password: str | Secret | None = None,
         extra: Mapping[str, str] | None = None,
+        cache_encryption_key: str | Secret | None = None,
     ) -> Settings:
         """Take each setting from its argument, else from its variable, else from its default.
 
@@ -112,7 +116,8 @@ class Settings(Value):
             and shows no secret.
         """
         given = _Credentials(*map(Secret.given, (client_secret, private_key, private_key_passphrase, password)))
-        del client_secret, private_key, private_key_passphrase, password  # as in AritmaSession
+        sealing_key, cache = Secret.given(cache_encryption_key), hide_url(cache)
+        del client_secret, private_key, private_key_passphrase, password, cache_encryption_key  # as in AritmaSession
         place = setting("environment", environment, _environment, "production")
         hosts = setting("api_hosts", api_hosts, _hosts, "")
         place = setting("api_hosts", hosts, lambda added: place.extended(api_hosts=added)).replace(
@@ -126,7 +131,7 @@ class Settings(Value):
         authentication = given.authentication(method, kind, algorithm or None, key_id or None)
         asked = client_id, authentication, setting("scope", scope, _scope, _DEFAULT_SCOPES[kind], empty_counts=True)
         pairs = setting("extra", extra, _extra, "")
-        store = setting("cache", cache, _shared if kind in _LOGINS else open_store, "file")
+        store = _cache(cache, sealing_key, kind)
         user = setting("username", username, _name) if kind == "password" else setting("username", username, _text, "")
         if kind == "client_credentials":
             found: Grant = ClientCredentials(*asked, pairs)
@@ -296,18 +301,31 @@ def _extra(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs))
 
 
-def _shared(cache: object) -> TokenStore:
-    if cache == "memory":
-        raise ValueError("a login is found in the cache, and one in memory is this process' alone: choose a directory")
-    return open_store(cache)
-
-
 def _name(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"it is a string, not {a(value)}")
     if not value or not value.isprintable() or value != value.strip():
         raise ValueError("it is empty, or has white space around it or a line break in it")
     return value
+
+
+def _cache(cache: Any, key: Secret | None, kind: str) -> TokenStore:
+    sealing = setting("cache_encryption_key", key, _sealing, "", variable="ARITMA_CACHE_KEY", hide=Secret.given)
+
+    def open_(cache: Any) -> TokenStore:
+        if cache == "memory" and kind in _LOGINS:
+            raise ValueError("a login is found in the cache, and one in memory is this process' alone: choose another")
+        return open_store(cache, sealing=sealing)
+
+    return setting("cache", cache, open_, "file", hide=hide_url)
+
+
+def _sealing(keys: Secret) -> Sealing | None:
+    if keys.value == "":
+        return None
+    from .stores.sealing import Sealing
+
+    return Sealing(keys)
 
 
 def _environment(value: object) -> Environment:

@@ -14,6 +14,8 @@ from aritma_session import AritmaSession
 from aritma_session.sandbox import Sandbox
 from aritma_session.settings import Settings
 
+pytest.register_assert_rewrite("aritma_session.stores.contract")  # what fails there is to say why
+
 #: What the surroundings of a test run could say, and a test must not hear.
 DEAF_TO = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CACHE_HOME")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
 import inspect
@@ -21,7 +22,9 @@ from aritma_session import DEVELOPMENT, PRODUCTION, AritmaAuth, AritmaSession, E
 from aritma_session.clients import ClientSecretPost, NoSecret, TlsClientAuth
 from aritma_session.credentials import Secret
 from aritma_session.settings import Settings
+from aritma_session.stores.sealing import Sealing
 
+from helpers import results
 from keys import OPENSSH, PASSPHRASE, TRADITIONAL, pem, public_pem
 
 SECRET = "correct-horse-8"
@@ -215,7 +218,8 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("taker", [Settings.resolve, AritmaAuth, AritmaSession])
 def test_the_tables_have_every_setting(taker):
     assert [*ARGUMENTS] == [*VARIABLES] == [*FOUND]
-    assert {*inspect.signature(taker).parameters} - {"on_event"} == {*FOUND}  # a function has no variable
+    # A function has no variable, and the key of the cache has one by another name.
+    assert {*inspect.signature(taker).parameters} - {"on_event", "cache_encryption_key"} == {*FOUND}
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -361,7 +365,18 @@ IMPOSSIBLE_ARGUMENTS = {
     "tenant": ["..", " ", "a b", "a?b", "a#b", "a%2fb", "a\n", 5, b"acme", ["acme"]],
     "scope": ["a\\b", "sk\u00f6pe", "a\x7f", ["a", 'b"'], 5, 0, b"api", [5], ["api", None], [b"api"], {"api": 1}],
     "cache": [
-        *("", "files", "File", "redis://cache.example/0", 5, b"file", object(), ["file"], MemoryStore),
+        *(
+            "",
+            "files",
+            "File",
+            "http://cache.example/0",
+            "redis://cache.example:no/0",
+            5,
+            b"file",
+            object(),
+            ["file"],
+            MemoryStore,
+        ),
         *("./tok\0ens", pathlib.Path("tok\0ens"), BytesPath()),
     ],
     "api_hosts": [
@@ -419,9 +434,9 @@ def test_an_impossible_argument_is_refused(name, value):
 #: Texts with credentials in them that cannot be, by setting.
 CREDENTIALS_IN = {
     "cache": [
-        "redis://:{}@h.example/0",
+        "http://:{}@h.example/0",
         "redis://:pass/{}@h.example/0",
-        "redis://client:{0}@{0}@h.example/0",
+        "redis://client:{0}/{0}@h.example/0",
         "client:{}@h",
     ],
     "environment": ["https://client:{}@id.example", "http://{}@id.example", "client:{}@id.example", "{}@id.example"],
@@ -818,12 +833,75 @@ def test_a_timeout_is_one_number_or_two(timeout, seconds, variables):
         assert resolve().token_timeout == seconds
 
 
+# --- cache_encryption_key
+
+#: Always the same, as names of tests are made of them.
+KEYS = [base64.urlsafe_b64encode(letter * 32).decode() for letter in (b"k", b"x")]
+
+
+@pytest.mark.parametrize("between", [",", ", ", " ", "\n"])
+@pytest.mark.parametrize("given_as", ["argument", "variable"])
+def test_a_cache_can_be_sealed_with_one_key_of_several(given_as, between, monkeypatch):
+    keys = between.join(KEYS)
+    if given_as == "variable":
+        monkeypatch.setenv("ARITMA_CACHE_KEY", keys)
+    store = resolve(cache="./sealed", cache_encryption_key=keys if given_as == "argument" else None).cache
+    assert store == FileStore.below("./sealed", sealing=Sealing(keys))
+    assert store != FileStore.below("./sealed")
+    for key in KEYS:
+        assert key not in repr(store.sealing)
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_key_is_none(empty, monkeypatch):
+    monkeypatch.setenv("ARITMA_CACHE_KEY", empty)
+    assert resolve(cache="./sealed").cache.sealing is None
+
+
+@pytest.mark.parametrize("wrong", [SECRET, f"{KEYS[0]},{SECRET}", f"{SECRET} {KEYS[0]}", ",", "\xe6" * 44, 5, b"k"])
+def test_an_impossible_key_is_refused_and_not_shown(wrong, monkeypatch):
+    message = refusal(lambda: resolve(cache_encryption_key=wrong))
+    assert "cache_encryption_key (or the environment variable ARITMA_CACHE_KEY) is not usable" in message
+    assert "Fernet.generate_key()" in message
+    assert KEYS[0] not in message
+    if isinstance(wrong, str):
+        monkeypatch.setenv("ARITMA_CACHE_KEY", wrong)
+        assert refusal(resolve) == message
+
+
+def test_a_process_without_a_key_imports_nothing_for_it(start):
+    code = """if True:
+        import json, sys
+        from aritma_session.settings import Settings
+        Settings.resolve("client", "secret", cache="./tokens")
+        heavy = ("redis", "keyring", "cryptography", "pytest", "sealing", "patience", "contract")
+        print(json.dumps([name for name in sys.modules if name.rpartition(".")[2] in heavy]))
+    """
+    assert results([start(code)]) == [[]]
+
+
 # --- what an error leads to
+
+#: Settings that hold something secret besides, and cannot be.
+HIDDEN = [
+    {"cache": "redis://:never-show-this@h:port"},
+    {"cache": "redis://:never-show-this@h", "api_hosts": "a b:c"},
+    {"cache_encryption_key": "never-show-this"},
+    {"cache_encryption_key": KEYS[0] + ",never-show-this"},
+]
 
 
 @pytest.mark.parametrize("make", [AritmaSession, AritmaAuth, Settings.resolve])
 @pytest.mark.parametrize(
-    "wrong", [{"scope": 'a"b'}, {"environment": "nowhere"}, {"token_timeout": -1}, {"cache": 7}, {"api_hosts": "a b:c"}]
+    "wrong",
+    [
+        {"scope": 'a"b'},
+        {"environment": "nowhere"},
+        {"token_timeout": -1},
+        {"cache": 7},
+        {"api_hosts": "a b:c"},
+        *HIDDEN,
+    ],
 )
 def test_no_frame_of_an_error_about_another_setting_holds_the_secret(make, wrong):
     with pytest.raises(ValueError, match="not usable") as caught:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import pathlib
-import pickle
 import socket
 import stat
 import tempfile
@@ -18,10 +17,13 @@ import time
 import typing
 
 import pytest
+from cryptography.fernet import Fernet
 
-from aritma_session import FileStore, MemoryStore, Token, TokenStore
+from aritma_session import FileStore, MemoryStore, Token
 from aritma_session.stores import file as file_module
 from aritma_session.stores import open_store
+from aritma_session.stores.contract import SharedStoreContract, StoreContract
+from aritma_session.stores.sealing import Sealing
 
 from helpers import in_child, results, said, wait_for
 
@@ -33,117 +35,37 @@ needs_root = pytest.mark.skipif(getattr(os, "geteuid", int)() != 0, reason="only
 posix = pytest.mark.skipif(os.name != "posix", reason="files have owners and modes on POSIX only")
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request, cache):
-    return FileStore(cache) if request.param == "file" else MemoryStore()
-
-
 @pytest.fixture
 def files(cache):
     return FileStore(cache)
 
 
-class TestEveryStore:
-    def test_is_a_store(self, store):
-        assert isinstance(store, TokenStore)
+class TestMemory(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
 
-    def test_has_nothing_at_first(self, store):
-        assert store.load(KEY) is None
 
-    def test_gives_back_what_was_saved(self, store):
-        store.save(KEY, TOKEN)
-        assert store.load(KEY) == TOKEN
+class TestFile(SharedStoreContract):
+    @pytest.fixture
+    def store(self, cache):
+        return FileStore(cache)
 
-    def test_keeps_the_last_of_two(self, store):
-        store.save(KEY, TOKEN)
-        store.save(KEY, OTHER)
-        assert store.load(KEY) == OTHER
 
-    def test_keeps_keys_apart(self, store):
-        store.save(KEY, TOKEN)
-        store.save("fedcba", OTHER)
-        assert (store.load(KEY), store.load("fedcba")) == (TOKEN, OTHER)
+class TestSealedFile(StoreContract):
+    @pytest.fixture
+    def store(self, cache):
+        return FileStore(cache, sealing=Sealing(Fernet.generate_key().decode()))
 
-    def test_has_nothing_that_was_removed(self, store):
-        store.save(KEY, TOKEN)
-        store.save("fedcba", OTHER)
-        store.remove(KEY)
-        store.remove(KEY)
-        assert (store.load(KEY), store.load("fedcba")) == (None, OTHER)
 
-    def test_removes_nothing_where_there_never_was_anything(self, store):
-        store.remove(KEY)
-        assert store.load(KEY) is None
-
-    def test_gives_its_lock_once(self, store):
-        with store.lock(KEY) as first, store.lock(KEY) as second, store.lock("fedcba") as other:
-            assert (first, second, other) == (True, False, True)
-
-    def test_gives_its_lock_again_after_it_was_let_go(self, store):
-        for _ in range(2):
-            with store.lock(KEY) as held:
-                assert held
-
-    def test_lets_go_when_the_holder_fails(self, store):
-        with pytest.raises(KeyError), store.lock(KEY):
-            raise KeyError
-        with store.lock(KEY) as held:
-            assert held
-
-    def test_one_who_did_not_get_the_lock_does_not_let_go_of_it(self, store):
-        with store.lock(KEY):
-            with store.lock(KEY):
-                pass
-            with store.lock(KEY) as third:
-                assert not third
-
-    def test_gives_its_lock_to_one_thread_at_a_time(self, store):
-        inside, most, entered = [], [], []
-
-        def work():
-            while len(entered) < 40:
-                with store.lock(KEY) as held:
-                    if held:
-                        inside.append(1)
-                        most.append(len(inside))
-                        entered.append(1)
-                        inside.pop()
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert set(most) == {1}
-
-    def test_can_be_read_while_it_is_written(self, store):
-        tokens = [TOKEN.replace(access_token=letter * 2000) for letter in "ab"]
-        store.save(KEY, tokens[0])
-        done = threading.Event()
-
-        def write():
-            for number in range(300):
-                store.save(KEY, tokens[number % 2])
-            done.set()
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        while not done.is_set():
-            assert store.load(KEY) in tokens
-        writer.join()
-
-    @pytest.mark.parametrize("again", [copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])
-    def test_a_copy_knows_the_tokens(self, store, again):
-        store.save(KEY, TOKEN)
-        twin = again(store)
-        assert twin.load(KEY) == TOKEN
-        with twin.lock(KEY) as held:
-            assert held
-
-    def test_shows_no_token(self, store):
-        store.save(KEY, TOKEN)
-        assert TOKEN.access_token not in repr(store)
-        assert repr(store).startswith(f"{type(store).__name__}(")
+def test_a_store_that_cannot_be_sealed_is_refused_where_somebody_relies_on_a_key(cache):
+    sealing = Sealing(Fernet.generate_key().decode())
+    for store in MemoryStore(), FileStore(cache, sealing=sealing), FileStore(cache, sealing=sealing):
+        assert open_store(store, sealing) is store
+    for cache_setting in ("memory", "file", cache):
+        assert open_store(cache_setting, sealing)
+    with pytest.raises(ValueError, match=r"FileStore was made without the cache_encryption_key \(ARITMA_CACHE_KEY\)"):
+        open_store(FileStore(cache), sealing)
 
 
 def test_a_deep_copy_of_a_memory_store_is_shared():
@@ -677,14 +599,14 @@ class TestOpening:
         monkeypatch.chdir(tmp_path)
         assert open_store(pathlib.Path(name)) == FileStore(tmp_path / name / "aritma-session")
 
-    @pytest.mark.parametrize("wrong", ["flie", "", "redis://localhost", 3, object(), FileStore])
+    @pytest.mark.parametrize("wrong", ["flie", "", "http://localhost", "keyring", 3, object(), FileStore])
     def test_anything_else_is_refused(self, wrong):
         with pytest.raises(ValueError, match=r"store|directory"):
             open_store(wrong)
 
     @pytest.mark.parametrize("wrong", ["./tok\0ens", "/\0", pathlib.Path("tok\0ens")])
     def test_a_path_with_a_nul_is_refused(self, wrong):
-        with pytest.raises(ValueError, match=r'is not "file", "memory" or a directory'):
+        with pytest.raises(ValueError, match=r'is not "file", "memory", "keyring:", a directory'):
             open_store(wrong)
 
     def test_what_is_refused_is_named_by_its_type(self):
@@ -696,11 +618,17 @@ class TestOpening:
             def __fspath__(self):
                 return b"./tokens"
 
-        with pytest.raises(ValueError, match=r'is not "file", "memory" or a directory'):
+        with pytest.raises(ValueError, match=r'is not "file", "memory", "keyring:", a directory'):
             open_store(BytesPath())
 
     @pytest.mark.parametrize(
-        "wrong", ["redis://:secret@localhost/0", "client:secret@localhost", pathlib.Path("client:secret@localhost\0")]
+        "wrong",
+        [
+            "http://:secret@localhost/0",
+            "redis://:secret@localhost?db=x",
+            "client:secret@localhost",
+            pathlib.Path("client:secret@localhost\0"),
+        ],
     )
     def test_what_stands_before_an_at_sign_is_not_shown(self, wrong):
         with pytest.raises(ValueError, match="localhost") as caught:

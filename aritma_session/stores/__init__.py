@@ -10,13 +10,14 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ..credentials import without_credentials
+from ..credentials import Secret, hide_url, without_credentials
 from ..forks import unforked
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ..tokens import Token
+    from .sealing import Sealing
 
 __all__ = ["DocumentStore", "MemoryStore", "TokenStore", "open_store"]
 
@@ -116,47 +117,83 @@ class MemoryStore:
         return f"{type(self).__name__}()"
 
 
-def open_store(cache: object) -> TokenStore:
+def open_store(cache: object, sealing: Sealing | None = None) -> TokenStore:
     """Give the store that a ``cache`` setting means.
 
-    :param cache: ``"file"`` for the user's own cache directory, ``"memory"``, a directory (a path with a separator in
-        it), or a store.
-    :raises ValueError: when it is none of these.
+    :param cache: ``"file"`` for the user's own cache directory, ``"memory"``, ``"keyring:"``, a directory (a path with
+        a separator in it), the URL of a Redis server, one of redis-py's clients, or a store.
+    :param sealing: what seals the tokens, wherever they leave this process.
+    :raises ValueError: when it is none of these, or needs an extra that is not installed.
     """
+    cache = hide_url(cache)
     if cache == "memory":
         return MemoryStore()
     if cache == "file":
-        return _user_store()
-    if isinstance(cache, (str, os.PathLike)):
-        return _store_below(cache)
+        return _user_store(sealing)
+    if cache == "keyring:":
+        with _extra("keyring"):
+            from .keyring import KeyringStore
+
+        return KeyringStore(sealing=sealing)
+    if _is_of_redis(cache):
+        with _extra("redis"):
+            from .redis import RedisStore
+
+        return RedisStore(cache, sealing=sealing)  # type: ignore[arg-type]  # as has been seen
+    if isinstance(cache, (str, os.PathLike, Secret)):
+        return _store_below(cache, sealing)
     if isinstance(cache, TokenStore) and not isinstance(cache, type):
-        return cache
+        return _sealed(cache, sealing)
     raise ValueError(f"{type(cache).__name__} is not a store: it has no load, save, remove and lock")
 
 
-def _store_below(directory: str | os.PathLike[str]) -> TokenStore:
+@contextlib.contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say how to install what is missing where something is imported that is no dependency of all."""
+    try:
+        yield
+    except ImportError:
+        raise ValueError(f'{name} is not installed: pip install "aritma-session[{name}]"') from None
+
+
+def _is_of_redis(cache: object) -> bool:
+    """Tell whether a setting means Redis, without importing what only that needs: a client has imported it."""
+    if isinstance(cache, Secret):
+        return cache.reveal().startswith(("redis://", "rediss://", "unix://"))
+    redis: Any = sys.modules.get("redis")
+    return redis is not None and isinstance(cache, (redis.Redis, redis.RedisCluster))
+
+
+def _sealed(store: TokenStore, sealing: Sealing | None) -> TokenStore:
+    """Give a store back; one that was made by hand seals, if it does, with the key that it was made with.
+
+    :raises ValueError: when somebody relies on a key that the store does not know of.
+    """
+    if sealing is None or isinstance(store, MemoryStore) or getattr(store, "sealing", None):
+        return store
+    name = type(store).__name__
+    raise ValueError(f"{name} was made without the cache_encryption_key (ARITMA_CACHE_KEY): make it with its sealing=")
+
+
+def _store_below(directory: str | os.PathLike[str] | Secret, sealing: Sealing | None) -> TokenStore:
     from .file import FileStore
 
-    path: object = os.fspath(directory)
+    path: object = directory if isinstance(directory, Secret) else os.fspath(directory)
     # A word alone is a mistyped keyword more often than a directory.
-    if (
-        not isinstance(path, str)
-        or "://" in path
-        or "\0" in path
-        or (path is directory and not set(path) & _PATH_SIGNS)
-    ):
-        shown = without_credentials(str(directory))
-        raise ValueError(f'{shown!r} is not "file", "memory" or a directory (one such as "./tokens")')
+    if not isinstance(path, str) or "\0" in path or (path is directory and not set(path) & _PATH_SIGNS):
+        shown = without_credentials(directory.reveal() if isinstance(directory, Secret) else str(directory))
+        others = 'a directory (one such as "./tokens") or a URL that begins with "redis://", "rediss://" or "unix://"'
+        raise ValueError(f'{shown!r} is not "file", "memory", "keyring:", {others}')
     path = os.path.expanduser(path)
     if path.startswith("~"):  # as it was: nobody knows whose home that is, and a directory of that name is not meant
         return _unshared("this account has no such home directory")
     try:
-        return FileStore.below(path)
+        return FileStore.below(path, sealing=sealing)
     except FileNotFoundError:  # a path that begins at the current directory
         return _unshared("the current directory is gone")
 
 
-def _user_store() -> TokenStore:
+def _user_store(sealing: Sealing | None = None) -> TokenStore:
     """Give the store in the user's own cache directory, as the operating system names it."""
     from .file import FileStore
 
@@ -164,7 +201,7 @@ def _user_store() -> TokenStore:
     with contextlib.suppress(RuntimeError):
         base = _user_cache()
         if os.path.isabs(base):
-            return FileStore.below(base)
+            return FileStore.below(base, sealing=sealing)
     return _unshared("this account has no home directory")
 
 

@@ -8,10 +8,14 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..tokens import Token
 from . import records
 from .locks import try_lock
+
+if TYPE_CHECKING:
+    from .sealing import Sealing
 
 __all__ = ["FileStore"]
 
@@ -44,15 +48,18 @@ class FileStore:
     waiter could hold a lock on a name that is gone.
 
     :param directory: the directory, used by nothing else; it is made when the first token is saved.
+    :param sealing: what seals the files' content, where whoever copies them (a backup, a network's file server) is not
+        to read it.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(self, directory: str | os.PathLike[str], *, sealing: Sealing | None = None) -> None:
         self.directory = os.path.abspath(directory)
+        self.sealing = sealing
 
     @classmethod
-    def below(cls, directory: str | os.PathLike[str]) -> FileStore:
+    def below(cls, directory: str | os.PathLike[str], *, sealing: Sealing | None = None) -> FileStore:
         """Give the store in a directory of its own below this one, which may belong to others too."""
-        return cls(os.path.join(directory, "aritma-session"))
+        return cls(os.path.join(directory, "aritma-session"), sealing=sealing)
 
     def load(self, key: str) -> Token | None:
         """Give the token of this key's file, if there is one and everything about it is as it should be.
@@ -60,7 +67,7 @@ class FileStore:
         :raises PermissionError: when the directory is not this account's alone.
         """
         data = self._read(self._path(key))
-        return None if data is None else records.load(key, data)
+        return None if data is None else records.load(key, data, self.sealing)
 
     def save(self, key: str, token: Token) -> None:
         """Write the token to a file of its own and put that in the place of this key's file.
@@ -68,7 +75,7 @@ class FileStore:
         :raises OSError: when it cannot be written: no space, no permission, a directory that is not this account's
             alone.
         """
-        self._write(key, self._path(key), records.dump(key, token))
+        self._write(key, self._path(key), records.dump(key, token, self.sealing))
 
     def load_document(self, key: str) -> bytes | None:
         """Give the document of this key, if there is one; nothing of it, where it may not be believed.
@@ -131,7 +138,7 @@ class FileStore:
         return f"{type(self).__name__}({self.directory!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, FileStore) and self.directory == other.directory
+        return isinstance(other, FileStore) and (self.directory, self.sealing) == (other.directory, other.sealing)
 
     def __hash__(self) -> int:
         return hash(self.directory)

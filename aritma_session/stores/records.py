@@ -1,10 +1,14 @@
-"""Tokens as bytes: one versioned record, the same in every store."""
+"""Tokens as bytes: one versioned record, the same in every store, sealed where there is a key."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from ..tokens import Token
+
+if TYPE_CHECKING:
+    from .sealing import Sealing
 
 __all__ = ["dump", "load"]
 
@@ -12,15 +16,21 @@ __all__ = ["dump", "load"]
 _VERSION = 1
 
 
-def dump(key: str, token: Token) -> bytes:
-    """Write a token down, with the key that it is kept under: a record that was moved elsewhere is not believed."""
-    return json.dumps({"version": _VERSION, "key": key, **token.to_record()}).encode()
+def dump(key: str, token: Token, sealing: Sealing | None = None) -> bytes:
+    """Write a token down, with the key that it is kept under: a record that was moved elsewhere is not believed.
+
+    :param key: what the token is kept under.
+    :param token: the token.
+    :param sealing: what makes the record unreadable for others, where that is wanted.
+    """
+    record = json.dumps({"version": _VERSION, "key": key, **token.to_record()}).encode()
+    return record if sealing is None else sealing.seal(record)
 
 
-def load(key: str, data: bytes) -> Token | None:
-    """Read what :func:`dump` wrote; anything else is a miss."""
+def load(key: str, data: bytes | str | None, sealing: Sealing | None = None) -> Token | None:
+    """Read what :func:`dump` wrote with the same arguments; anything else is a miss."""
     try:
-        record = json.loads(data)
+        record = json.loads(data if sealing is None else sealing.open(data))  # type: ignore[arg-type]  # a TypeError
         version = record.pop("version")
         if type(version) is not int or version != _VERSION or record.pop("key") != key:  # True is 1
             return None
