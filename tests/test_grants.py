@@ -7,12 +7,13 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from aritma_session.clients import ClientSecretPost
+from aritma_session.clients import ClientSecretBasic, ClientSecretPost, NoSecret
 from aritma_session.credentials import Secret
 from aritma_session.endpoint import TokenEndpoint
-from aritma_session.exceptions import TokenError
-from aritma_session.grants import ClientCredentials
-from aritma_session.sandbox import Sandbox
+from aritma_session.exceptions import CredentialsRefused, LoginRequired, TokenError
+from aritma_session.grants import AuthorizationCode, ClientCredentials, Grant, Login, Password, RefreshToken
+from aritma_session.sandbox import Answer, Sandbox
+from aritma_session.tokens import Token
 
 ODD = "p & + % æ é ~ * \" ' \\ = ; / ?"
 
@@ -172,3 +173,109 @@ def test_nothing_that_a_grant_shows_is_derived_from_the_secret():
     assert one.identity == other.identity
     assert repr(one) == repr(other)
     assert "secret'" not in repr(one)
+
+
+class TestAuthorizationCode:
+    @pytest.fixture
+    def make(self):
+        """Make a grant, which is told of each id_token."""
+        told = []
+
+        def maker(authentication, check=told.append):
+            place = "http://127.0.0.1:8765/callback"
+            return AuthorizationCode(
+                "client",
+                authentication,
+                ("openid",),
+                (("audience", "æ"),),
+                Secret(ODD),
+                Secret("a-verifier"),
+                place,
+                check,
+            )
+
+        maker.told = told
+        return maker
+
+    @pytest.mark.parametrize(
+        "authentication", [NoSecret(), ClientSecretPost(Secret(ODD)), ClientSecretBasic(Secret(ODD))]
+    )
+    def test_sends_the_code_and_what_it_was_asked_for_with_and_no_scope(self, sandbox, endpoint, make, authentication):
+        answer = {
+            "access_token": "a.b.c",
+            "refresh_token": "r",
+            "id_token": "i.d.t",
+            "expires_in": 60,
+            "scope": "openid",
+        }
+        sandbox.answer_token_requests(Answer.json(answer))
+        token = endpoint.fetch(make(authentication))
+        assert (token.access_token, token.refresh_token, token.scope) == ("a.b.c", "r", "openid")
+        expected = {
+            "grant_type": ["authorization_code"],
+            "code": [ODD],
+            "code_verifier": ["a-verifier"],
+            "redirect_uri": ["http://127.0.0.1:8765/callback"],
+            "audience": ["æ"],
+        }
+        if authentication.method != "client_secret_basic":
+            expected["client_id"] = ["client"]
+        if authentication.method == "client_secret_post":
+            expected["client_secret"] = [ODD]
+        assert arrived(sandbox) == [expected]
+        assert ("authorization" in sandbox.requests[0].headers) is (authentication.method == "client_secret_basic")
+        assert make.told == ["i.d.t"]
+
+    def test_believes_no_token_whose_id_token_is_refused(self, sandbox, endpoint, make):
+        def check(id_token):
+            assert id_token is None
+            raise ValueError("it has no id_token")
+
+        sandbox.answer_token_requests(Answer.json({"access_token": "a.b.c"}))
+        with pytest.raises(TokenError, match="gave a token that cannot be used: it has no id_token"):
+            endpoint.fetch(make(NoSecret(), check))
+
+    @pytest.mark.parametrize(
+        ("code", "kind", "advice"),
+        [
+            ("invalid_grant", TokenError, "the login took too long, or its answer was used before: log in again"),
+            ("unauthorized_client", CredentialsRefused, "the authorization-code grant"),
+            ("invalid_request", TokenError, "RFC 6749"),
+        ],
+    )
+    def test_that_is_refused_says_what_to_do(self, sandbox, endpoint, make, code, kind, advice):
+        sandbox.answer_token_requests(Answer.error(400, code, f"not {ODD}"))
+        with pytest.raises(TokenError) as caught:
+            endpoint.fetch(make(NoSecret()))
+        assert type(caught.value) is kind
+        assert advice in str(caught.value)
+        assert ODD not in str(caught.value)
+        assert sandbox.counts.token_requests == 1
+
+
+def test_the_next_grant_of_a_user_is_the_refresh_token_of_the_last():
+    asked = "client", NoSecret(), ("b", "a"), (("x", "y"),)
+    token = Token("a.b.c", 0.0, 60.0, refresh_token="r")
+    assert Login(*asked, "user", "implicit", "run me").refreshing(token) == RefreshToken(*asked, Secret("r"), "run me")
+    assert Password(*asked, "user", Secret("p")).refreshing(token) == RefreshToken(*asked, Secret("r"), "")
+
+
+def test_a_login_asks_with_nothing(sandbox, endpoint):
+    with pytest.raises(LoginRequired, match="run me"):
+        endpoint.fetch(Login("client", NoSecret(), (), (), login_command="run me"))
+    assert sandbox.requests == ()
+
+
+def test_a_grant_by_itself_cannot_be_asked_with():
+    with pytest.raises(NotImplementedError):
+        Grant("client", NoSecret()).oauth_client()
+
+
+def test_nothing_that_a_grant_of_a_user_shows_is_secret():
+    asked = "client", NoSecret(), (), ()
+    grants = [
+        Password(*asked, "user", Secret("never-show-this")),
+        RefreshToken(*asked, Secret("never-show-this"), ""),
+        AuthorizationCode(*asked, Secret("never-show-this"), Secret("never-show-this"), "http://127.0.0.1", print),
+    ]
+    assert not [grant for grant in grants if "never-show-this" in f"{grant} {grant!r} {grant.identity}"]

@@ -681,6 +681,15 @@ class TestPasswords:
                 session.get(echo)
         assert sandbox.counts.token_requests == 2
 
+    def test_are_not_sent_again_where_only_the_cache_fails(self, with_password, sandbox, echo, tmp_path, caplog):
+        (tmp_path / "file").write_text("in the way")
+        with opened(sandbox, scope="bankservice offline_access", cache=tmp_path / "file") as session:
+            for _ in range(3):
+                assert session.get(echo).ok
+                sandbox.revoke_all()
+        assert [form["grant_type"] for form in forms(sandbox)] == ["password", "refresh_token", "refresh_token"]
+        assert [level for level, _ in said(caplog) if level == "WARNING"] == ["WARNING"]
+
     def test_are_sent_only_where_a_refresh_token_does_not_do(self, with_password, sandbox, echo, monkeypatch):
         monkeypatch.setenv("ARITMA_SCOPE", "bankservice offline_access")
         with opened(sandbox) as session:
