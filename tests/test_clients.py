@@ -273,6 +273,20 @@ class TestAssertions:
         assert sandbox.counts.token_requests == 2
 
 
+def test_a_proof_names_what_must_not_come_back():
+    for way in (
+        ClientSecretPost(Secret("s e")),
+        ClientSecretBasic(Secret("s e")),
+        signing(),
+        TlsClientAuth(),
+        NoSecret(),
+    ):
+        proof = way.prove("client", "https://id.example")
+        said = {value for name, value in proof.fields.items() if name != "client_assertion_type"}
+        pair = [base64.b64encode(b"client:s+e").decode(), "s e"] if proof.basic else []
+        assert {*proof.secrets} == {*said, *pair}
+
+
 #: Keys that look right from the outside, and what is said of them at the first token request.
 UNUSABLE = [
     (signing("ES256", "RSA"), "ES256 is not for an RSA key: leave token_endpoint_auth_signing_alg out"),
