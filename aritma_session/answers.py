@@ -71,7 +71,8 @@ def _token(answer: dict[str, Any], started: float, redactor: Redactor, grant: Gr
     if redactor.repeats(token.access_token):  # it would be sent to the API, and be written to disk
         raise ValueError("it repeats the secret")
     grant.verify(answer)
-    if not grant.has_user:  # a client that can ask by itself needs none, and what is not kept cannot be stolen
+    # A client that can ask by itself needs none, and what is not kept cannot be stolen.
+    if not grant.has_user or (redactor.repeats(token.refresh_token or "") and not grant.repeats(token)):
         token = token.replace(refresh_token=None)
     return token.replace(scope=None) if redactor.repeats(token.scope or "") else token
 

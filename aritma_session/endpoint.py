@@ -69,13 +69,15 @@ class TokenEndpoint:
 
         lender = self.lender
         url = self._url if isinstance(self._url, str) else self._url(lender)
-        return persistently(lambda: ask(url, grant, timeout=self._timeout, lender=lender))
+        tries = TRIES if grant.repeatable else 1
+        return persistently(lambda: ask(url, grant, timeout=self._timeout, lender=lender), tries)
 
 
-def persistently(attempt: Callable[[], _T | BaseException]) -> _T:
+def persistently(attempt: Callable[[], _T | BaseException], tries: int | None = None) -> _T:
     """Try a request up to three times where the server cannot be reached or is in passing trouble.
 
     :param attempt: gives what was asked for, or the error.
+    :param tries: how often at the most, if not three times.
     :raises BaseException: the last error. It is raised here, and not where it happened: no frame of its traceback has a
         secret among its variables.
     """
@@ -83,7 +85,7 @@ def persistently(attempt: Callable[[], _T | BaseException]) -> _T:
     while True:
         tried += 1
         outcome = attempt()
-        if not isinstance(outcome, TokenEndpointUnavailable) or tried == TRIES:
+        if not isinstance(outcome, TokenEndpointUnavailable) or tried == (tries or TRIES):
             break
         pause = _pause(outcome, tried)
         _log.info("asking for a token again in %.1f s: %s", pause, outcome)

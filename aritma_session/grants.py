@@ -47,6 +47,9 @@ class Grant(Value):
     #: What settings, messages and cache keys call it.
     name: ClassVar[str]
 
+    #: Whether the request may be sent again where it had no answer.
+    repeatable: ClassVar[bool] = True
+
     #: Whether the grant is a person's, so that a refresh token may come with its tokens.
     has_user: ClassVar[bool] = False
 
@@ -111,6 +114,10 @@ class Grant(Value):
 
         :raises ValueError: when something in it is not as it must be.
         """
+
+    def repeats(self, token: Token) -> bool:  # noqa: ARG002
+        """Tell whether a token brings back the refresh token that it was asked for with, as it may."""
+        return False
 
     def meaning(self, error: str | None) -> tuple[type[TokenError], str] | None:  # noqa: ARG002
         """Say what an error code of the token endpoint means to this grant, where that is not what it always means.
@@ -264,6 +271,7 @@ class AuthorizationCode(Grant):
 
     name: ClassVar[str] = "authorization_code"
     has_user: ClassVar[bool] = True
+    repeatable: ClassVar[bool] = False  # a code must not be used twice (RFC 6749, section 4.1.2)
 
     def __init__(
         self,
@@ -341,6 +349,9 @@ class RefreshToken(Grant):
 
     def form(self) -> dict[str, str]:
         return {"refresh_token": self.refresh_token.reveal()}  # the scope is what was granted first
+
+    def repeats(self, token: Token) -> bool:
+        return token.refresh_token == self.refresh_token.value
 
     def secrets(self, form: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(form.values())

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import time
 from typing import Any
 
@@ -44,8 +45,14 @@ def verify(id_token: object, *, issuer: str, client_id: str, nonce: str) -> dict
         raise ValueError(f"its id_token is of another issuer than {issuer}")
     if client_id not in (audience if isinstance(audience, list) else [audience]):
         raise ValueError("its id_token is for another client")
+    if claims.get("azp", client_id) != client_id or (
+        isinstance(audience, list) and len(audience) > 1 and "azp" not in claims
+    ):
+        raise ValueError("its id_token was issued to another client")
     expires_at = claims.get("exp")
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)) or expires_at < time.time() - _LEEWAY:
+    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
+        raise ValueError("its id_token has no end")
+    if not time.time() - _LEEWAY <= expires_at < math.inf:
         raise ValueError("its id_token has expired, or this machine's clock is wrong")
     if not (isinstance(claims.get("nonce"), str) and hmac.compare_digest(claims["nonce"].encode(), nonce.encode())):
         raise ValueError("its id_token answers another login (its nonce is another)")
@@ -65,8 +72,14 @@ def verify_signed(id_token: object, keys: object, access_token: str, **expected:
     claims = verify(id_token, **expected)
     try:
         header = jwt.get_unverified_header(str(id_token))
-        known = [key for key in jwt.PyJWKSet.from_dict(keys).keys if key.key_id == header.get("kid")]  # type: ignore[arg-type]
-        jwt.decode(str(id_token), known[0], [*_ALGORITHMS], options={"verify_aud": False, "verify_exp": False})
+        known = [
+            key
+            for key in jwt.PyJWKSet.from_dict(keys).keys  # type: ignore[arg-type]  # whatever it is, it says so
+            if key.key_id == header.get("kid") and key.public_key_use in {None, "sig"}
+        ]
+        # Audience and end have been looked at.
+        unlooked: Any = {"verify_aud": False, "verify_exp": False}
+        jwt.decode(str(id_token), known[0], [*_ALGORITHMS], options=unlooked, leeway=_LEEWAY)
     except (jwt.PyJWTError, IndexError, TypeError, AttributeError, ValueError):
         raise ValueError("its id_token is not signed by its issuer") from None
     digest = hashlib.new(_ALGORITHMS[header["alg"]], access_token.encode()).digest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import importlib.util
 import json
 import logging
 import secrets
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import id_tokens
 from .credentials import Secret
@@ -24,6 +25,7 @@ from .endpoint import TokenEndpoint, persistently
 from .exceptions import CredentialsRefused, LoginRequired, TokenEndpointUnavailable, TokenError
 from .grants import AuthorizationCode, Login
 from .loopback import Listener, Pairs
+from .outgoing import exchange, without_frames
 from .pages import DENIED, EXPIRED, FAILED, LOGGED_IN, USED, WRONG_STATE, Page
 from .redaction import Redactor
 from .tokens import Token
@@ -89,8 +91,8 @@ def log_in(
     :param port: the port on 127.0.0.1 that the browser comes back to; 0 for a free one.
     :param prompt: what the server is to ask the person (OpenID Connect Core 1.0, section 3.1.2.1), such as ``login``.
     :param acr_values: how the person is to prove who they are (there), such as ``mfa``.
-    :param response_mode: how the token of the implicit grant comes back: ``form_post``, or ``fragment``, which the
-        browser's history sees for a moment.
+    :param response_mode: how the token of the implicit grant comes back: ``form_post``, or ``fragment``, with which it
+        may stay in the browser's history on disk.
     :param patience: seconds that the person may take.
     :param lender: the session that Aritma ID is asked with.
     :returns: the token.
@@ -100,19 +102,21 @@ def log_in(
     grant = settings.grant
     if not isinstance(grant, Login):
         raise ValueError(f"grant is {grant.name!r}, which needs no login: choose authorization_code")
+    if grant.kind == "implicit" and "openid" in grant.scope and importlib.util.find_spec("jwt") is None:
+        raise ValueError('an id_token is checked with PyJWT, not installed: pip install "aritma-session[jwt]"')
     metadata = authorization_server(settings).metadata(lender)
     if not metadata.authorization_endpoint:
         raise TokenError(f"Aritma ID at {metadata.issuer} has no authorization endpoint: nobody can log in there")
     attempt = _Attempt(settings, grant, metadata, lender)
-    listener = Listener(port, attempt.take, grant.login_command, fragments=grant.kind == "implicit")
+    listener = Listener(port, attempt, grant.login_command, fragments=grant.kind == "implicit")
     with listener.serving():
         more = {"prompt": prompt, "acr_values": acr_values}
         if grant.kind == "implicit":
             more["response_mode"] = response_mode
         url = attempt.url(listener.redirect_uri, {name: value for name, value in more.items() if value})
         show(url)
-        if open_browser is not None:
-            open_browser(url)
+        if open_browser is not None:  # other accounts can see what it is started with
+            open_browser(listener.begin_uri)
         page = FAILED
         try:
             token = attempt.finish(patience)
@@ -132,7 +136,8 @@ class _Attempt:
     def __init__(self, settings: Settings, grant: Login, metadata: Metadata, lender: requests.Session | None) -> None:
         self._settings, self._grant, self._metadata, self._lender = settings, grant, metadata, lender
         self._state, self._nonce, self._verifier = (secrets.token_urlsafe(48) for _ in range(3))
-        self._redirect_uri = ""
+        self._redirect_uri = self._url = ""
+        self._begun = [None]  # likewise, for whoever is sent to the server from here
         self._untaken = [None]  # one answer is taken; who has it is decided by one operation on a list
         self._answer: dict[str, str] = {}
         self._came = threading.Event()
@@ -171,7 +176,17 @@ class _Attempt:
             state=self._state,
             **{**dict(grant.extra), **asked},
         )
+        self._url = url
         return url
+
+    def begin(self) -> str | None:
+        """Give the URL that the person goes to, once: see :class:`Listener`."""
+        try:
+            self._begun.pop()
+        except IndexError:
+            self._end({"begun twice": "yes"})
+            return None
+        return self._url
 
     def take(self, pairs: Pairs) -> Page | None:
         """Look at what a browser, or whoever it was, has brought; see :class:`Listener`."""
@@ -182,13 +197,17 @@ class _Attempt:
         answer = dict(pairs)
         if len(answer) != len(pairs):  # RFC 6749, section 3.1
             answer = {"doubled": "yes"}
+        return None if self._end(answer) else USED
+
+    def _end(self, answer: dict[str, str]) -> bool:
+        """Take an answer, and tell whether it is the first."""
         try:
             self._untaken.pop()
         except IndexError:
-            return USED
+            return False
         self._answer = answer
         self._came.set()
-        return None
+        return True
 
     def finish(self, patience: float) -> Token:
         """Wait for the answer, make a token of it, and keep that.
@@ -198,33 +217,40 @@ class _Attempt:
         if not self._came.wait(patience):
             raise LoginRequired(f"nobody logged in within {patience:g} s: run {self._grant.login_command} again")
         outcome = self._outcome(self._answer)
-        if isinstance(outcome, TokenError):
-            raise outcome
-        self._keep(outcome)
-        return outcome
+        problem = outcome if isinstance(outcome, BaseException) else self._kept(outcome)
+        if problem is not None:
+            raise problem
+        return cast("Token", outcome)
 
-    def _keep(self, token: Token) -> None:
+    def _kept(self, token: Token) -> TokenError | None:
+        """Keep the token; give the error where that fails, without the frames in which the token stands."""
         store, key = self._settings.cache, self._settings.cache_key
         with _alone(store, key):
             try:
                 store.save(key, token)
             except Exception as error:  # noqa: BLE001  # whatever a store raises
                 reason = f"{type(error).__name__}: {error}"
-                message = f"the login succeeded, and cannot be kept ({reason}): see cache (ARITMA_CACHE)"
-                raise TokenError(message) from None
+            else:
+                return None
+        return TokenError(f"the login succeeded, and cannot be kept ({reason}): see cache (ARITMA_CACHE)")
 
-    def _outcome(self, answer: dict[str, str]) -> Token | TokenError:
+    def _outcome(self, answer: dict[str, str]) -> Token | BaseException:
         """Judge the answer, and exchange the code; an error is a value, which takes no traceback along."""
         problem = self._problem(answer)
         if problem is not None:
             return problem
         try:
             return self._exchanged(answer) if "code" in answer else self._brought(answer)
-        except TokenError as error:
-            return error.with_traceback(None)
+        except BaseException as error:  # noqa: BLE001  # it is raised as it is
+            return without_frames(error)
 
     def _problem(self, answer: dict[str, str]) -> TokenError | None:
         issuer, again = answer.get("iss"), f"run {self._grant.login_command} again"
+        if "begun twice" in answer:
+            return TokenError(
+                "the address that the browser was opened with was used twice: another program of this machine may have "
+                f"seen it, and nobody was logged in: {again}"
+            )
         if "doubled" in answer:
             return TokenError(f"the answer to the login has a parameter twice, and was not looked at: {again}")
         if issuer not in ({self._metadata.issuer} if self._metadata.sends_issuer else {None, self._metadata.issuer}):
@@ -284,8 +310,6 @@ class _Attempt:
         return token
 
     def _keys(self) -> object:
-        from .outgoing import exchange
-
         url = self._metadata.jwks_uri
         ask = partial(exchange, "GET", url, lender=self._lender, timeout=self._settings.token_timeout)
         answer = persistently(lambda: ask(redactor=Redactor(())))

@@ -1,20 +1,22 @@
 """Receive what a browser brings back, on a port of this machine alone (RFC 8252, section 7.3).
 
 Any program of this machine can connect there, be slow, or send what it likes: nothing that it sends is believed before
-the ``state`` is right, and nothing that it does keeps the person's browser from being served.
+the ``state`` is right, and when there are too many, those who have said nothing for the longest time go first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import http.server
 import os
+import secrets
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from .pages import FAILED, FORWARD, USED, WRONG_STATE, Page
@@ -30,8 +32,8 @@ _ASIDE = {page.path: page for page in (WRONG_STATE, USED)}
 #: Seconds that a client may take to send its request.
 _PATIENCE = 10.0
 
-#: Clients at the same time, more of which nobody needs.
-_MOST_CLIENTS = 32
+#: Clients at the same time, more of which nobody needs, and seconds to wait until one of them is gone.
+_MOST_CLIENTS, _FOR_A_PLACE = 32, 1.0
 
 #: Fields of an answer, and more.
 _MOST_FIELDS = 50
@@ -50,12 +52,24 @@ _HEADERS = {
 Pairs = list[tuple[str, str]]
 
 
+class Attempt(Protocol):
+    """A login that is under way."""
+
+    def begin(self) -> str | None:
+        """Give the URL that the browser is sent to; ``None`` where it was given before."""
+
+    def take(self, pairs: Pairs) -> Page | None:
+        """Take what a browser has brought.
+
+        :returns: the page to show now; ``None`` where the login goes on, and its end will be shown.
+        """
+
+
 class Listener(socketserver.ThreadingTCPServer):
     """Serve one login's pages, from background threads, for as long as the ``with`` block lasts.
 
     :param port: the port on 127.0.0.1; 0 for a free one.
-    :param answer: is given what a browser has brought, and tells the page to show now; or ``None``, where the login
-        goes on and its end will be shown. It is called by several threads.
+    :param login: the login; several threads call its methods.
     :param command: what logs a person in, for the pages.
     :param fragments: whether the answer may stand in the URL's fragment, as with the implicit grant.
     :raises ValueError: when the port cannot be had.
@@ -66,20 +80,29 @@ class Listener(socketserver.ThreadingTCPServer):
     allow_reuse_address = os.name == "posix"
     request_queue_size = _MOST_CLIENTS
 
-    def __init__(
-        self, port: int, answer: Callable[[Pairs], Page | None], command: str, *, fragments: bool = False
-    ) -> None:
+    def __init__(self, port: int, login: Attempt, command: str, *, fragments: bool = False) -> None:
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
             advice = "choose another one with --port, or none"
             raise ValueError(f"the port {port} of 127.0.0.1 cannot be had ({error.strerror}): {advice}") from None
-        self.answer = answer
+        self.login = login
         self.command = command
         self.fragments = fragments
         self.last: Page | None = None
         self.ended, self.shown = threading.Event(), threading.Event()
+        self._begin = f"/begin/{secrets.token_urlsafe(16)}"
         self._places = threading.BoundedSemaphore(_MOST_CLIENTS)
+        self.unheard: dict[_Handler, None] = {}  # in the order in which they came; each use is one operation on a dict
+
+    @property
+    def begin_uri(self) -> str:
+        """Where the browser is to begin, without anything of the login in it; good for one visit."""
+        return f"http://127.0.0.1:{self.port}{self._begin}"
+
+    def begins(self, path: str) -> bool:
+        """Tell whether a path is that of the beginning."""
+        return hmac.compare_digest(path.encode("utf-8", "replace"), self._begin.encode())
 
     @property
     def port(self) -> int:
@@ -114,9 +137,16 @@ class Listener(socketserver.ThreadingTCPServer):
         self.shown.wait(patience)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._places.acquire(blocking=False):
+        if not self._places.acquire(blocking=False):
+            with contextlib.suppress(StopIteration, RuntimeError):
+                next(iter(self.unheard)).give_up()
+            if not self._places.acquire(timeout=_FOR_A_PLACE):
+                self.shutdown_request(request)
+                return
+        try:
             super().process_request(request, client_address)
-        else:
+        except RuntimeError:  # no thread is to be had
+            self._places.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -136,15 +166,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         # For all of the request: a client that sends byte by byte never lets a timeout of the socket's come.
-        self._patience = threading.Timer(_PATIENCE, self._give_up)
+        self._patience = threading.Timer(_PATIENCE, self.give_up)
         self._patience.daemon = True
         self._patience.start()
+        self.server.unheard[self] = None
 
     def finish(self) -> None:
-        self._patience.cancel()
+        self._heard()
         super().finish()
 
-    def _give_up(self) -> None:
+    def _heard(self) -> None:
+        self._patience.cancel()
+        self.server.unheard.pop(self, None)
+
+    def give_up(self) -> None:
+        """End the connection."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -159,6 +195,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.shown.set()
         elif parts.path in _ASIDE:
             self._show(_ASIDE[parts.path])
+        elif self.server.begins(parts.path):
+            self._end(HTTPStatus.SEE_OTHER, {"Location": self.server.login.begin() or USED.path})
         else:
             self._end(HTTPStatus.NOT_FOUND)
 
@@ -185,12 +223,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if forward and not pairs:
             self._show(FORWARD)
             return
-        self._patience.cancel()
-        page = self.server.answer(pairs)
+        self._heard()
+        page = self.server.login.take(pairs)
         if page is None:
             self.server.ended.wait()
             page = self.server.last or FAILED
-        # A redirect, so that neither the address nor the history has what was brought.
+        # A redirect, so that the address which the browser ends at has nothing of what was brought.
         self._end(HTTPStatus.SEE_OTHER, {"Location": page.path})
 
     def _show(self, page: Page) -> None:

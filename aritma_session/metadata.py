@@ -12,7 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from .environment import Environment, is_plain_https
+from .environment import DEVELOPMENT, PRODUCTION, Environment, is_plain_https
 from .forks import unforked
 from .stores import DocumentStore, TokenStore
 from .values import Value
@@ -109,6 +109,8 @@ def _endpoint(name: str, url: object, environment: Environment) -> str:
         return ""
     if not isinstance(url, str) or not is_plain_https(url):
         raise ValueError(f"their {name} is no https URL")
+    if any(f"{url}/".startswith(f"{own.issuer}/") for own in (PRODUCTION, DEVELOPMENT)):
+        raise ValueError(f"their {name} is Aritma ID's, and they are of another issuer")  # tokens would go astray
     # A tenant stands between host and path.
     if environment.tenant and url.startswith(f"{environment.issuer}/"):
         return environment.tenant_issuer + url.removeprefix(environment.issuer)
@@ -145,7 +147,9 @@ class AuthorizationServer:
             return Metadata.documented(self._environment)
         known = self._known
         if known is None or not self._fresh(known[1]):
-            known = self._known = self._stored() or self._found_out(lender)
+            known = self._stored() or self._found_out(lender)
+            # What nobody vouched for is not to be believed by others, nor later.
+            self._known = known if lender is None or lender.verify is not False else None
         return known[0]
 
     def _fresh(self, found_at: float) -> bool:
@@ -169,7 +173,8 @@ class AuthorizationServer:
 
         now = time.time()
         document = find(self._environment.issuer + _WELL_KNOWN, self._check, timeout=self._timeout, lender=lender)
-        self._keep({"found_at": now, "metadata": {name: document[name] for name in _KEPT if name in document}})
+        if lender is None or lender.verify is not False:
+            self._keep({"found_at": now, "metadata": {name: document[name] for name in _KEPT if name in document}})
         return self._check(document), now
 
     def _check(self, document: object) -> Metadata:

@@ -90,8 +90,8 @@ USED = Page(
     path="/over",
 )
 
-#: A page for the implicit grant, whose answer stands where only a script can see it: it goes on by a form, so that
-#: neither the address nor the history has it any longer than it takes.
+#: A page for the implicit grant, whose answer stands where only a script can see it: it goes on by a form, and the
+#: address is replaced in what the person sees of the history; a browser may have written it to its disk before.
 FORWARD = Page(
     200,
     "One moment",

@@ -13,7 +13,7 @@ from .answers import TRANSIENT
 from .credentials import Secret
 from .endpoint import persistently
 from .exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
-from .outgoing import exchange
+from .outgoing import exchange, without_frames
 from .redaction import Redactor
 
 if TYPE_CHECKING:
@@ -47,8 +47,16 @@ def revoke(
     if metadata is None or not metadata.revocation_endpoint:
         return metadata is None
     asker = _Asker(settings, metadata, lender)
-    # The same text may come twice, from memory and from the cache.
-    return all(persistently(partial(asker.ask, hint, text)) for hint, text in dict.fromkeys(hidden))
+    outcomes: list[bool | TokenError] = []
+    for hint, text in dict.fromkeys(hidden):  # the same text may come twice, from memory and from the cache
+        try:
+            outcomes.append(persistently(partial(asker.ask, hint, text)))
+        except TokenError as error:  # the other tokens are given back nevertheless
+            outcomes.append(error)
+    for outcome in outcomes:
+        if isinstance(outcome, TokenError):
+            raise outcome
+    return all(outcomes)
 
 
 class _Asker(NamedTuple):
@@ -57,7 +65,13 @@ class _Asker(NamedTuple):
     lender: requests.Session | None
 
     def ask(self, hint: str, secret: Secret) -> bool | BaseException:
-        """Revoke one token; tell whether there is an endpoint for that."""
+        """Revoke one token; tell whether there is an endpoint for that, or give the error, without frames."""
+        try:
+            return self._ask(hint, secret)
+        except BaseException as error:  # noqa: BLE001  # it is raised as it is
+            return without_frames(error)
+
+    def _ask(self, hint: str, secret: Secret) -> bool | BaseException:
         grant, url = self.settings.grant, self.metadata.revocation_endpoint
         try:
             proof = grant.authentication.prove(grant.client_id, self.metadata.token_endpoint)
@@ -74,7 +88,7 @@ class _Asker(NamedTuple):
         return answer if isinstance(answer, BaseException) else self._meaning(answer, redactor)
 
     def _meaning(self, answer: requests.Response, redactor: Redactor) -> bool | TokenError:
-        if answer.ok:
+        if answer.status_code < 300:
             return True
         if answer.status_code == requests.codes.not_found and not self.settings.environment.discovery:
             return False  # it is where it would be, if there were one
@@ -82,7 +96,9 @@ class _Asker(NamedTuple):
         if error in _HARMLESS:
             return True
         kind, advice = TokenError, "see the error code in RFC 7009, section 2.2.1, or ask Aritma"
-        if answer.status_code in TRANSIENT:
+        if answer.status_code < 400:
+            advice = "it answered with a redirect, and none is followed with a secret; check environment and tenant"
+        elif answer.status_code in TRANSIENT:
             kind, advice = TokenEndpointUnavailable, "try again later"
         elif error == "invalid_client":
             kind, advice = CredentialsRefused, self.settings.grant.authentication.advice

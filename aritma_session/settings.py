@@ -46,7 +46,7 @@ _METHODS = ("client_secret_post", "client_secret_basic", "private_key_jwt", "tls
 _RESERVED = {
     *("client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_verifier", "grant_type"),
     *("password", "redirect_uri", "refresh_token", "scope", "username", "response_type", "response_mode", "state"),
-    *("nonce", "code_challenge", "code_challenge_method"),
+    *("nonce", "code_challenge", "code_challenge_method", "request", "request_uri", "uri", "self"),
 }
 
 
@@ -298,6 +298,8 @@ def _extra(value: object) -> tuple[tuple[str, str], ...]:
             raise ValueError("a name or a value is empty, or a name stands twice")
         if re.search("[\ud800-\udfff]", name + text):
             raise ValueError("there is half a letter in it, which cannot be sent")
+        if not (name + text).isprintable():
+            raise ValueError("there is a line break or another control character in it")
     return tuple(sorted(pairs))
 
 

@@ -154,12 +154,20 @@ class TokenSource:
 
         :returns: the tokens that were there, to be revoked.
         """
-        with self._lock_of_threads(), self._store.lock():  # whoever fetches goes on, with a token of a later time
-            found = [token for token in (self._token, self._store.load()) if token is not None]
-            for token in found:
-                self._refused[token.access_token] = None
-            self._current = None, -math.inf
-            self._store.remove()
+        deadline = time.monotonic() + self._lock_timeout
+        with self._lock_of_threads():
+            while True:
+                with self._store.lock() as held:
+                    if held or time.monotonic() >= deadline:
+                        return self._discard()
+                time.sleep(_LAST_PAUSE)  # whoever fetches would put their token in the place of what is given up
+
+    def _discard(self) -> list[Token]:
+        found = [token for token in (self._token, self._store.load()) if token is not None]
+        for token in found:
+            self._refused[token.access_token] = None
+        self._current = None, -math.inf
+        self._store.remove()
         return found
 
     def _tell(self, event: str) -> None:

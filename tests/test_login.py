@@ -94,9 +94,10 @@ def attempt(person, lender, settings):
     def attempt(act=person.log_in, more=None, **changes):
         seen, failed = [], []
 
-        def browse(url):
+        def browse(begin):
             def work():
                 try:
+                    url = requests.get(begin, allow_redirects=False, timeout=20).headers["Location"]
                     seen.append(act(url))
                 except Exception as error:  # noqa: BLE001  # told in the test's own thread
                     failed.append(error)
@@ -199,6 +200,33 @@ class TestAuthorizationCode:
         assert not urlsplit(page.url).query
         assert [hop.status_code for hop in page.history] == [303]
         assert page.history[0].text == ""
+
+    def test_the_browser_is_started_with_an_address_that_is_good_once(self, sandbox, settings, lender, person):
+        """Other accounts can see what it is started with."""
+        began = []
+
+        def browse(begin):
+            began.append(begin)
+            first, second = (requests.get(begin, allow_redirects=False, timeout=20) for _ in range(2))
+            assert first.headers["Location"].startswith(f"{sandbox.issuer}/connect/authorize?")
+            assert second.headers["Location"] == USED.path
+
+        with pytest.raises(TokenError, match="was used twice: another program of this machine may have seen it"):
+            log_in(settings(), show=lambda url: None, open_browser=browse, patience=20, lender=lender)
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/begin/[\w-]{22}", began[0])
+        assert kept(settings()) is None
+
+    def test_what_vouches_for_a_token_that_comes_through_the_browser_is_needed_beforehand(self, settings, monkeypatch):
+        monkeypatch.setitem(sys.modules, "jwt", None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match=r'pip install "aritma-session\[jwt\]"'):
+            log_in(settings(grant="implicit", scope=OPENID), show=print)
+
+    def test_a_code_is_sent_once_whatever_becomes_of_the_answer(self, attempt, sandbox):
+        sandbox.answer_token_requests(Answer.cut())
+        error, _ = attempt()
+        assert type(error) is TokenEndpointUnavailable
+        assert sandbox.counts.token_requests == 1
 
     def test_a_grant_without_a_login_is_refused(self, sandbox, settings):
         plain = settings(grant="client_credentials", client_secret=sandbox.client_secret)
@@ -356,6 +384,7 @@ class TestAnswers:
             ({"id_token": "x"}, "its id_token is no JWT"),
             ({"id_token": "x.bnVsbA.x"}, "its id_token is no JWT"),
             ({"id_token": "x.e30.x"}, "its id_token is of another issuer"),
+            ({"refresh_token": None, "id_token": 7}, "has no id_token"),
         ],
     )
     def test_an_id_token_that_is_not_as_it_must_be_keeps_the_token_out(self, attempt, sandbox, settings, fields, said):
@@ -558,19 +587,56 @@ class TestThePort:
 
     def test_more_clients_than_there_can_be_are_turned_away(self, monkeypatch):
         monkeypatch.setattr(loopback, "_MOST_CLIENTS", 1)
-        listener = loopback.Listener(0, lambda pairs: WRONG_STATE, "aritma-session login")
+        listener = loopback.Listener(0, None, "aritma-session login")
+        address = ("127.0.0.1", listener.port)
+        with listener.serving(), socket.create_connection(address, timeout=20) as silent:
+            wait_for(lambda: listener.unheard)
+            with socket.create_connection(address, timeout=20) as second:
+                second.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert second.recv(1000)
+            assert silent.recv(1) == b""
+
+    def test_one_who_is_served_is_not_turned_away_for_another(self, monkeypatch):
+        monkeypatch.setattr(loopback, "_MOST_CLIENTS", 1)
+        monkeypatch.setattr(loopback, "_FOR_A_PLACE", 0.05)
+        go = threading.Event()
+
+        class Slow:
+            def take(self, pairs):
+                assert go.wait(20)
+                return WRONG_STATE
+
+        listener = loopback.Listener(0, Slow(), "aritma-session login")
         address = ("127.0.0.1", listener.port)
         with listener.serving(), socket.create_connection(address, timeout=20) as first:
-            wait_for(lambda: not listener._places._value)
+            first.sendall(f"GET /callback?a=b HTTP/1.1\r\nHost: 127.0.0.1:{listener.port}\r\n\r\n".encode())
+            wait_for(lambda: not listener._places._value and not listener.unheard)
             with socket.create_connection(address, timeout=20) as second:
                 assert second.recv(1) == b""
-            first.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            while first.recv(1000):
-                pass
-            wait_for(lambda: listener._places._value == 1)
-            with socket.create_connection(address, timeout=20) as third:
-                third.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                assert third.recv(1000)
+            go.set()
+            assert first.recv(1000).startswith(b"HTTP/1.0 303 ")
+
+    def test_a_client_for_whom_there_is_no_thread_takes_no_place(self, monkeypatch):
+        start = threading.Thread.start
+
+        def refuse(thread):
+            if getattr(thread._target, "__name__", "") == "process_request_thread" and refused.append(1) is None:
+                monkeypatch.setattr(threading.Thread, "start", start)
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        refused = []
+        monkeypatch.setattr(loopback, "_MOST_CLIENTS", 1)
+        listener = loopback.Listener(0, None, "aritma-session login")
+        address = ("127.0.0.1", listener.port)
+        with listener.serving():
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            with socket.create_connection(address, timeout=20) as first:
+                assert first.recv(1) == b""
+            with socket.create_connection(address, timeout=20) as second:
+                second.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert second.recv(1000)
+        assert refused == [1]
 
 
 class TestPages:
@@ -649,6 +715,7 @@ class TestRevocation:
             ([Answer.json([], 400)], TokenError, "(HTTP 400): see"),
             ([Answer.json({"error": 1}, 400)], TokenError, "(HTTP 400): see"),
             ([Answer.error(404)], TokenError, "(HTTP 404): see"),
+            ([Answer.redirect("https://127.0.0.1/")], TokenError, "(HTTP 307): it answered with a redirect"),
             ([Answer.reset()] * 3, TokenEndpointUnavailable, "could not be reached"),
         ],
     )
@@ -663,6 +730,41 @@ class TestRevocation:
         assert type(caught.value) is kind
         assert said in str(caught.value)
         assert session.auth._settings.cache.load(session.auth._settings.cache_key) is None
+
+    def test_one_token_that_could_not_be_revoked_keeps_no_other_from_it(self, attempt, sandbox, cache):
+        token, _ = attempt()
+        arguments = {"environment": sandbox.issuer, "grant": "authorization_code", "cache": cache}
+        sandbox.answer("revocation", Answer.error(400, "odd"))
+        with AritmaSession(sandbox.public_client_id, **arguments) as session:
+            session.verify = sandbox.ca_bundle
+            with pytest.raises(TokenError, match="odd"):
+                session.revoke()
+        echo, header = f"{sandbox.api_url}/echo", {"Authorization": f"Bearer {token.access_token}"}
+        assert requests.get(echo, headers=header, verify=sandbox.ca_bundle, timeout=20).status_code == 401
+
+    def test_a_token_that_is_being_renewed_is_waited_for_and_given_back(self, session, sandbox, echo):
+        session.get(echo)
+        settings = session.auth._settings
+        with settings.cache.lock(settings.cache_key) as held:
+            assert held
+            outcome = []
+            thread = threading.Thread(target=lambda: outcome.append(session.revoke()))
+            thread.start()
+            thread.join(0.3)
+            assert outcome == []
+            settings.cache.save(settings.cache_key, Token("newer", 0.0, 1.0))
+        thread.join(20)
+        assert outcome == [True]
+        assert settings.cache.load(settings.cache_key) is None
+        assert "newer" in [form["token"] for form in forms(sandbox, "revocation")]
+
+    def test_nobody_who_fetches_for_ever_keeps_a_token_from_being_given_back(self, session, sandbox, echo, monkeypatch):
+        session.get(echo)
+        settings = session.auth._settings
+        monkeypatch.setattr(session.auth._source, "_lock_timeout", 0.1)
+        with settings.cache.lock(settings.cache_key) as held:
+            assert held
+            assert session.revoke() is True
 
     @pytest.mark.parametrize("error", ["unsupported_token_type", "invalid_grant", "invalid_token"])
     def test_a_token_that_cannot_be_revoked_is_no_error(self, session, sandbox, echo, error):

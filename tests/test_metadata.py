@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import time
+import warnings
 
 import pytest
 import requests
@@ -189,6 +190,26 @@ class TestKeeping:
         second.metadata(lender)
         assert first.metadata(lender) == second.metadata(lender)
         assert len(asked(sandbox)) == 2
+
+    def test_keeps_nothing_that_nobody_vouched_for(self, make, sandbox, lender, store, monkeypatch):
+        """Whoever answered in the server's place once is not to be believed by others, nor later."""
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+        lender.verify = False
+        server = make()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            server.metadata(lender)
+            server.metadata(lender)
+        assert store.load_document(server._key) is None
+        assert len(asked(sandbox)) == 2
+
+    @pytest.mark.parametrize("endpoint", ["token_endpoint", "revocation_endpoint", "authorization_endpoint"])
+    @pytest.mark.parametrize("own", [PRODUCTION, DEVELOPMENT])
+    def test_no_other_issuer_names_the_endpoints_of_aritmas_own(self, make, sandbox, lender, endpoint, own):
+        """Its API host would be given tokens of theirs."""
+        sandbox.answer("discovery", Answer.changed(**{endpoint: f"{own.issuer}/connect/token"}))
+        with pytest.raises(TokenError, match=f"their {endpoint} is Aritma ID's, and they are of another issuer"):
+            make().metadata(lender)
 
     def test_holds_what_is_used_and_no_more(self, make, sandbox, lender, store):
         sandbox.answer("discovery", Answer.changed(more="x" * 1000))
