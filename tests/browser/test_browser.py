@@ -68,11 +68,13 @@ def attempt(sandbox, cache, monkeypatch, browser):
         settings = Settings.resolve(sandbox.public_client_id, **given)
         came, urls, outcome = threading.Event(), [], []
 
+        def begin(url):
+            urls.append(url)
+            came.set()
+
         def work():
             try:
-                outcome.append(
-                    log_in(settings, show=lambda url: (urls.append(url), came.set()), patience=60, **options)
-                )
+                outcome.append(log_in(settings, show=urls.append, open_browser=begin, patience=60, **options))
             except TokenError as error:
                 outcome.append(error)
 
@@ -80,7 +82,7 @@ def attempt(sandbox, cache, monkeypatch, browser):
         thread = threading.Thread(target=work)
         thread.start()
         assert came.wait(20)
-        act(urls[0])
+        act(*reversed(urls))
         thread.join(60)
         return outcome[0]
 
@@ -122,7 +124,7 @@ def history(browser):
 
 
 def test_a_login_with_the_authorization_code(attempt, browser, sign_in, ends):
-    token = attempt(lambda url: (sign_in(url), ends(LOGGED_IN, "logged-in")))
+    token = attempt(lambda begin, _: (sign_in(begin), ends(LOGGED_IN, "logged-in")))
     assert isinstance(token, Token)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/done", browser.current_url)
     assert "code=" not in history(browser)
@@ -133,7 +135,7 @@ def test_a_login_with_the_authorization_code(attempt, browser, sign_in, ends):
 @pytest.mark.parametrize("response_mode", ["form_post", "fragment"])
 def test_a_login_with_the_implicit_grant(attempt, browser, sign_in, ends, scope, response_mode):
     token = attempt(
-        lambda url: (sign_in(url), ends(LOGGED_IN, f"implicit-{response_mode}")),
+        lambda begin, _: (sign_in(begin), ends(LOGGED_IN, f"implicit-{response_mode}")),
         grant="implicit",
         scope=scope,
         response_mode=response_mode,
@@ -144,21 +146,21 @@ def test_a_login_with_the_implicit_grant(attempt, browser, sign_in, ends, scope,
 
 
 def test_a_login_that_is_denied(attempt, sign_in, ends):
-    error = attempt(lambda url: (sign_in(url, "deny"), ends(DENIED, "denied")))
+    error = attempt(lambda begin, _: (sign_in(begin, "deny"), ends(DENIED, "denied")))
     assert error.error == "access_denied"
 
 
 def test_a_login_whose_code_has_expired(attempt, sandbox, sign_in, ends):
     sandbox.answer_token_requests(Answer.error(400, "invalid_grant"))
-    error = attempt(lambda url: (sign_in(url), ends(EXPIRED, "expired")))
+    error = attempt(lambda begin, _: (sign_in(begin), ends(EXPIRED, "expired")))
     assert error.error == "invalid_grant"
 
 
 def test_the_answer_to_another_login(attempt, browser, sign_in, ends):
-    def act(url):
+    def act(begin, url):
         sign_in(re.sub("state=[^&]+", "state=another", url))
         ends(WRONG_STATE, "wrong-state")
-        browser.get(url)  # the server knows the person by now
+        browser.get(begin)  # the server knows the person by now
         ends(LOGGED_IN, "after-wrong-state")
 
     assert isinstance(attempt(act), Token)
