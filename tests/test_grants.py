@@ -253,6 +253,22 @@ class TestAuthorizationCode:
         assert sandbox.counts.token_requests == 1
 
 
+@pytest.mark.parametrize("text", ["%s", "you said password=%s!", "x%sx"])
+def test_what_a_grant_of_a_user_sends_does_not_come_back(sandbox, endpoint, text):
+    asked = sandbox.client_id, NoSecret(), (), ()
+    secret, password = "Xk7-Trombone_94~q?", "open sesame, open!"
+    for grant, said in [
+        (Password(*asked, "user", Secret(password)), password),
+        (RefreshToken(*asked, Secret(secret), ""), secret),
+        (AuthorizationCode(*asked, Secret(secret), Secret(password), "http://127.0.0.1", print), secret),
+        (AuthorizationCode(*asked, Secret(secret), Secret(password), "http://127.0.0.1", print), password),
+    ]:
+        sandbox.answer_token_requests(Answer.error(400, "invalid_grant", text % said))
+        with pytest.raises(TokenError) as caught:
+            endpoint.fetch(grant)
+        assert said not in f"{caught.value} {vars(caught.value)} {caught.value.response.text}"
+
+
 def test_the_next_grant_of_a_user_is_the_refresh_token_of_the_last():
     asked = "client", NoSecret(), ("b", "a"), (("x", "y"),)
     token = Token("a.b.c", 0.0, 60.0, refresh_token="r")

@@ -256,6 +256,12 @@ def adventures_with_user(settings, sandbox, echo, login, hidden):  # noqa: C901,
         outcome = call(session)
         assert outcome.ok if grant == "password" else isinstance(outcome, LoginRequired)
     if grant == "password":
+        with opened(cache="memory") as session:  # which asks with the password
+            session.mount("https://", echoing := Echoing(400))
+            assert isinstance(call(session), TokenError)
+            assert f"password={sandbox.password}" in echoing.heard[0][1]
+            hidden += {header.split()[1] for header, _ in echoing.heard if header}
+            hidden += parse_qs(echoing.heard[0][1]).get("client_assertion", [])
         with opened(password=ANOTHER) as session:
             sandbox.revoke_all()
             sandbox.revoke_refresh_tokens()
