@@ -160,6 +160,13 @@ def test_the_identity_does_not_depend_on_the_order_of_the_scopes():
     assert one.identity == other.identity
 
 
+def test_the_order_of_extra_parameters_does_not_matter():
+    proof, pairs = ClientSecretPost(Secret("a-secret")), [("b", "1"), ("a", "2")]
+    one, other = (ClientCredentials("client", proof, (), extra) for extra in (pairs, pairs[::-1]))
+    assert one == other
+    assert one.identity == other.identity
+
+
 def test_the_identity_tells_clients_and_scopes_apart():
     made = [("client", ()), ("other", ()), ("client", ("a",)), ("client", ("a", "b")), ("client", ("b",))]
     grants = [ClientCredentials(client, ClientSecretPost(Secret("a-secret")), scope) for client, scope in made]
