@@ -22,13 +22,13 @@ from aritma_session import (
     TokenEndpointUnavailable,
     TokenError,
 )
-from aritma_session.metadata import LIFETIME, AuthorizationServer, Metadata
+from aritma_session.metadata import AuthorizationServer, Metadata
 from aritma_session.sandbox import Answer
 
 from helpers import at_once
 from keys import pem, public_pem
 
-WELL_KNOWN = "/.well-known/openid-configuration"
+WELL_KNOWN, DAY = "/.well-known/openid-configuration", 86400
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +157,7 @@ class TestKeeping:
     def test_lasts_a_day_in_memory(self, make, sandbox, lender, clock):
         server = make(cache=MemoryStore())
         first = server.metadata(lender)
-        clock.now += LIFETIME - 1
+        clock.now += DAY - 1
         assert server.metadata(lender) is first
         assert len(asked(sandbox)) == 1
         clock.now += 1
@@ -166,13 +166,13 @@ class TestKeeping:
 
     def test_lasts_a_day_in_the_cache(self, make, sandbox, lender, clock):
         first = make().metadata(lender)
-        clock.now += LIFETIME - 1
+        clock.now += DAY - 1
         assert make().metadata(lender) == first
         assert len(asked(sandbox)) == 1
         clock.now += 1
         assert make().metadata(lender) == first
         assert len(asked(sandbox)) == 2
-        clock.now += LIFETIME - 1
+        clock.now += DAY - 1
         assert make().metadata(lender) == first
         assert len(asked(sandbox)) == 2
 
@@ -186,7 +186,7 @@ class TestKeeping:
     def test_takes_what_another_process_has_found_out(self, make, sandbox, lender, clock):
         first, second = make(), make()
         first.metadata(lender)
-        clock.now += LIFETIME
+        clock.now += DAY
         second.metadata(lender)
         assert first.metadata(lender) == second.metadata(lender)
         assert len(asked(sandbox)) == 2

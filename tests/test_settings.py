@@ -19,8 +19,10 @@ import platformdirs
 import pytest
 
 from aritma_session import DEVELOPMENT, PRODUCTION, AritmaAuth, AritmaSession, Environment, FileStore, MemoryStore
+from aritma_session import settings as settings_module
 from aritma_session.clients import ClientSecretPost, NoSecret, TlsClientAuth
 from aritma_session.credentials import Secret
+from aritma_session.grants import Login
 from aritma_session.settings import Settings
 from aritma_session.stores.sealing import Sealing
 
@@ -1199,6 +1201,15 @@ def test_the_command_that_logs_in_says_what_cache_a_variable_names(cache, variab
     said = ["--cache", os.path.abspath("tokens")] if cache == "./tokens" else []
     command = Settings.resolve("client", grant="authorization_code").grant.login_command
     assert shlex.split(command) == ["aritma-session", "login", "--client-id", "client", *said]
+
+
+def test_the_command_that_logs_in_names_no_url_in_which_a_password_may_be():
+    command = settings_module._login_command(
+        PRODUCTION, Login("client", NoSecret(), (), ()), f"redis://:{SECRET}@h.example/0"
+    )
+    assert shlex.split(command)[:4] == ["aritma-session", "login", "--client-id", "client"]
+    assert "--cache" not in command
+    assert SECRET not in command
 
 
 @pytest.mark.parametrize(
