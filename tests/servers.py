@@ -78,7 +78,7 @@ class RedisServer:
     def asked(self):
         """How many commands the server was sent, these questions aside; those inside scripts count, too."""
         stats = self.ask("INFO", "commandstats")
-        ours = ("info", "client|setinfo", "hello", "ping", "auth")
+        ours = ("info", "client", "client|setinfo", "hello", "ping", "auth")
         return sum(found["calls"] for name, found in stats.items() if name.removeprefix("cmdstat_") not in ours)
 
     def pause(self):

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import socketserver
 import sys
 import threading
@@ -149,11 +150,15 @@ class TestAFleet:
         wait_for(lambda: sandbox.counts.token_requests == 1)
         (lock,) = fleet.ask("KEYS", "aritma-session:*:lock")
         holder.kill()
-        fleet.ask("PEXPIRE", lock, 300)  # what is left of its lease
+        fleet.ask("PEXPIRE", lock, 20_000)
         caplog.set_level(logging.INFO)
-        with AritmaSession() as session:
-            assert session.get(echo).status_code == 200
-        assert next(message for _, message in said(caplog)) == "another process is fetching a token: waiting for it"
+        waiter = threading.Thread(target=call, args=(echo,))
+        waiter.start()
+        wait_for(lambda: ("INFO", "another process is fetching a token: waiting for it") in said(caplog))
+        assert fleet.ask("PTTL", lock) > 0
+        fleet.ask("PEXPIRE", lock, 1)  # as if it was the end of its lease
+        waiter.join()
+        assert sandbox.counts.token_requests == 2
         assert not [message for _, message in said(caplog) if "not waiting longer" in message]
 
     def test_shares_a_token_that_only_it_can_read(self, fleet, sandbox, echo, monkeypatch):
@@ -203,7 +208,7 @@ class TestTheCost:
 
     def test_of_a_cold_fleet_is_five_questions(self, fleet, echo):
         assert call(echo) == 0
-        loads = fleet.calls("script|load")[0]
+        loads = sum(fleet.calls("script|load", "script"))
         assert fleet.calls("set") == [1]
         assert loads <= 2  # the scripts of saving and of letting go, where the server does not know them
         assert fleet.calls("evalsha")[0] - loads == 2
@@ -248,7 +253,7 @@ def give_back_the_password(server):
 #: What may happen to a server, what a store then says of it, and how it is undone.
 TROUBLES = {
     "gone": (RedisServer.kill, "ConnectionError: Error 111", RedisServer.start),
-    "stopped": (RedisServer.pause, "no answer within 0.2 s", RedisServer.resume),
+    "stopped": (RedisServer.pause, r"no answer within 0\.2 s|TimeoutError: Timeout", RedisServer.resume),
     "a replica": (make_a_replica, "ReadOnlyError", lambda server: server.ask("REPLICAOF", "NO", "ONE")),
     "full": (fill, "OutOfMemoryError", lambda server: server.ask("CONFIG", "SET", "maxmemory", "0")),
     "locked": (change_password, "AuthenticationError", give_back_the_password),
@@ -275,7 +280,7 @@ class TestAServerThatIs:
         count, warnings = ask()
         assert count == 1
         assert len(warnings) == 1
-        assert message in warnings[0].replace("AuthenticationRequired", "Authentication")
+        assert re.search(message, warnings[0])
         assert "this process has a token of its own" in warnings[0]
         assert ask(sessions=2)[0] == 2
         mend(victim)
@@ -356,11 +361,11 @@ class TestAServerThatIs:
         make_a_replica(server)
         (connection,) = store._client.connection_pool._available_connections
         assert connection._sock
-        with pytest.raises(RedisTrouble, match="ReadOnlyError"):
+        with pytest.raises(RedisTrouble, match=r"ReadOnlyError|ResponseError"):  # as Redis 6 has it
             store.save(KEY, token("t"))
         assert not connection._sock
         with contextlib.closing(redis.Redis(port=server.port)) as client:  # of somebody who minds it himself
-            with pytest.raises(RedisTrouble, match="ReadOnlyError"):
+            with pytest.raises(RedisTrouble, match=r"ReadOnlyError|ResponseError"):
                 RedisStore(client).save(KEY, token("t"))
             (connection,) = client.connection_pool._available_connections
             assert connection._sock
@@ -524,10 +529,16 @@ class TestUnderLoad:
         assert sandbox.counts.token_requests == 1
 
 
+#: What asks the Sentinels, which no client closes.
+askers = []
+
+
 def master_of(port):
     """A client that asks a Sentinel who the master is."""
     options = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-    return redis.Sentinel([("127.0.0.1", port)], sentinel_kwargs=options, **options).master_for("tokens")
+    sentinel = redis.Sentinel([("127.0.0.1", port)], sentinel_kwargs=options, **options)
+    askers.extend(sentinel.sentinels)
+    return sentinel.master_for("tokens")
 
 
 def answers(client):
@@ -535,9 +546,19 @@ def answers(client):
         return client.ping()
 
 
+def empties(store, key):
+    """Whether a store that has met an old master has found the new one."""
+    forget_the_wait()
+    with contextlib.suppress(RedisTrouble):
+        store.remove(key)
+        return True
+    return False
+
+
 @pytest.mark.soak
 def test_a_failover_costs_no_call_and_the_new_master_is_shared(environ, sandbox, echo):
     with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [asker.close() for asker in askers])
 
         def begin(*options, **more):
             return stack.enter_context(contextlib.closing(RedisServer(*options, **more)))
@@ -560,8 +581,7 @@ def test_a_failover_costs_no_call_and_the_new_master_is_shared(environ, sandbox,
             assert session.get(echo).ok  # with a token of its own, or over the new master
             wait_for(lambda: replica.ask("ROLE")[0] == "master", seconds=40)
             wait_for(lambda: answers(master_of(sentinel.port)))
-            forget_the_wait()
-            replica.ask("FLUSHALL")
+            wait_for(lambda: empties(store, key))
             sandbox.revoke_all()
             before = sandbox.counts.token_requests
             for _ in range(3):

@@ -7,12 +7,15 @@ import copy
 import functools
 import json
 import logging
+import os
 import pickle
+import re
 import threading
 import time
 
 import pytest
 import redis
+import trustme
 from cryptography.fernet import Fernet
 
 from aritma_session.stores import open_store
@@ -21,7 +24,7 @@ from aritma_session.stores.redis import LEASE, RedisStore, RedisTrouble
 from aritma_session.stores.sealing import Sealing
 
 from helpers import fork, in_child, outcome, results, said, wait_for
-from servers import RedisServer, needs_redis
+from servers import RedisServer, free_port, needs_redis
 
 pytestmark = [needs_redis, pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")]
 
@@ -54,7 +57,7 @@ def victim():
 def cluster():
     """A cluster of one."""
     with contextlib.closing(RedisServer("--cluster-enabled", "yes")) as server:
-        server.ask("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        server.ask("CLUSTER", "ADDSLOTS", *range(16384))
         wait_for(lambda: "cluster_state:ok" in server.ask("CLUSTER", "INFO"))
         yield server
 
@@ -98,6 +101,30 @@ class TestACluster(SharedStoreContract):
 
 def saved_record(server, key=KEY):
     return server.ask("HGET", f"aritma-session:{{{key}}}:token", "record")
+
+
+def test_a_server_is_reached_over_tls_and_its_certificate_checked(tmp_path):
+    authority, stranger, port = trustme.CA(), trustme.CA(), free_port()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(tmp_path / "key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    for name, trusted in (("ca", authority), ("stranger", stranger)):
+        trusted.cert_pem.write_to_path(tmp_path / name)
+    files = (
+        "--tls-cert-file",
+        tmp_path / "cert",
+        "--tls-key-file",
+        tmp_path / "key",
+        "--tls-ca-cert-file",
+        tmp_path / "ca",
+    )
+    options = ("--tls-port", port, *files, "--tls-auth-clients", "no")
+    with contextlib.closing(RedisServer(*map(str, options))):
+        store = RedisStore(f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'ca'}&ssl_check_hostname=true")
+        store.save(KEY, saved := token("t"))
+        assert store.load(KEY) == saved
+        with pytest.raises(RedisTrouble, match="CERTIFICATE_VERIFY_FAILED"):
+            RedisStore(f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'stranger'}").load(KEY)
 
 
 class TestWhatIsInRedis:
@@ -349,6 +376,21 @@ class TestAStore:
         assert options("redis://h") == (1, 1, 1)
         assert options("redis://h?socket_timeout=3") == (1, 3, 3)
         assert options("rediss://h?socket_timeout=0.1&socket_connect_timeout=0.2") == (0.2, 0.1, 0.2)
+
+    def test_needs_no_more_than_the_docs_say(self, victim):
+        """Of an account that may do nothing else."""
+        with open(os.path.join(os.path.dirname(__file__), os.pardir, "docs", "stores.rst")) as file:
+            (rules,) = re.findall(r"``(\+hget[^`]*)``", file.read())
+        victim.ask("ACL", "SETUSER", "tokens", "on", ">passw0rd", *rules.split())
+        mine = RedisStore(victim.url.replace("//", "//tokens:passw0rd@"), lease=0.3)
+        with mine.lock(KEY) as held:
+            assert held
+            mine.save(KEY, saved := token("t"))
+            wait_for(lambda: victim.calls("pexpire")[0] >= 3)
+        assert mine.load(KEY) == saved
+        mine.remove(KEY)
+        mine.save(KEY, token("t", 7200))
+        assert victim.ask("KEYS", "*") == []
 
     def test_with_a_client_in_it_can_be_copied_and_not_pickled(self, server):
         client = redis.Redis(port=server.port)

@@ -23,6 +23,7 @@ from aritma_session import FileStore, MemoryStore, Token
 from aritma_session.stores import file as file_module
 from aritma_session.stores import open_store
 from aritma_session.stores.contract import SharedStoreContract, StoreContract
+from aritma_session.stores.forgiving import ForgivingStore
 from aritma_session.stores.sealing import Sealing
 
 from helpers import in_child, results, said, wait_for
@@ -56,6 +57,20 @@ class TestSealedFile(StoreContract):
     @pytest.fixture
     def store(self, cache):
         return FileStore(cache, sealing=Sealing(Fernet.generate_key().decode()))
+
+
+def test_what_cannot_be_removed_is_told_once_and_not_raised(cache, caplog):
+    store = ForgivingStore(FileStore(cache), KEY)
+    assert store.save(TOKEN)
+    assert store.remove()
+    assert store.load() is None
+    os.chmod(cache, 0o755)
+    assert [store.remove(), store.remove()] == [False, False]
+    assert store.troubled
+    assert [level for level, _ in said(caplog)].count("WARNING") == 1
+    os.chmod(cache, 0o700)
+    assert store.remove()
+    assert not store.troubled
 
 
 def test_a_store_that_cannot_be_sealed_is_refused_where_somebody_relies_on_a_key(cache):

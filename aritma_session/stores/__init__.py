@@ -36,6 +36,11 @@ class TokenStore(Protocol):
     All methods may be called by many threads and processes at once. None of them waits for another holder: whoever
     wants to wait does so between calls. A store that cannot do its work raises any :class:`Exception`; the caller goes
     on without it, and says so once in the log. Keys are short strings of ``a-z`` and ``0-9``, safe in a file's name.
+
+    A token that has expired and cannot be refreshed need not be kept. Where a lock can be lost while it is held, a
+    token that is older than the one that is there, and comes from somebody else than the holder, is not to be kept.
+
+    This is the seam for stores of other kinds; ``aritma_session.stores.contract`` has these promises as tests.
     """
 
     def load(self, key: str) -> Token | None:
@@ -51,7 +56,7 @@ class TokenStore(Protocol):
         """Try once to be the only one, of all threads and processes, who fetches a token for this key.
 
         The value of the context manager tells whether the try succeeded; where it did, leaving it lets go. The end of
-        the holder's process, however it comes, lets go too.
+        the holder's process, however it comes, lets go too, at once or in a few seconds.
         """
 
 

@@ -244,7 +244,7 @@ class RedisStore:
             return self._patience.ask(question, too_late)
         except Exception as error:
             trouble = _told(error)
-            if isinstance(error, redis.ReadOnlyError):
+            if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):  # from a script, in Redis 6
                 self._reconnect()
         raise trouble
 
