@@ -21,7 +21,7 @@ from aritma_session.clients import ClientSecretPost
 from aritma_session.credentials import Secret
 from aritma_session.endpoint import TokenEndpoint
 from aritma_session.exceptions import CredentialsRefused, TokenEndpointUnavailable, TokenError
-from aritma_session.grants import ClientCredentials
+from aritma_session.grants import ClientCredentials, Password
 from aritma_session.redaction import Redactor, copy_response
 from aritma_session.sandbox import Answer
 from aritma_session.tokens import LONGEST_LIFETIME, UNSTATED_LIFETIME
@@ -632,3 +632,38 @@ def test_an_explanation_that_is_too_deep_to_be_written_down_is_none():
     for _ in range(100_000):
         deep = [deep]
     assert answers._explanation(deep, Redactor([])) is None
+
+
+class TestRefreshTokens:
+    @pytest.fixture
+    def ask(self, sandbox):
+        def ask(answer, grant=None):
+            sandbox.answer_token_requests(Answer.token(refresh_token=answer))
+            with requests.Session() as lender:
+                lender.verify = sandbox.ca_bundle
+                endpoint = TokenEndpoint(sandbox.token_endpoint, (5, 5))
+                endpoint.borrow(lender)
+                return endpoint.fetch(grant or self.password(sandbox)).refresh_token
+
+        return ask
+
+    @staticmethod
+    def password(sandbox, scope=("bankservice", "offline_access")):
+        way = ClientSecretPost(Secret(sandbox.client_secret))
+        return Password(sandbox.client_id, way, scope, (), sandbox.username, Secret(sandbox.password))
+
+    def test_one_that_repeats_a_secret_is_not_kept(self, ask, sandbox):
+        assert ask("good") == "good"
+        assert ask(f"x{sandbox.client_secret}") is None
+        assert ask(sandbox.password) is None
+
+    def test_one_that_is_still_good_is_kept_though_it_was_sent(self, ask, sandbox):
+        first = ask("good", self.password(sandbox))
+        with requests.Session() as lender:
+            lender.verify = sandbox.ca_bundle
+            endpoint = TokenEndpoint(sandbox.token_endpoint, (5, 5))
+            endpoint.borrow(lender)
+            real = endpoint.fetch(self.password(sandbox))
+        assert first == "good"
+        grant = self.password(sandbox).refreshing(real)
+        assert ask(real.refresh_token, grant) == real.refresh_token

@@ -44,12 +44,16 @@ def unsigned(**changes):
         {"aud": ["client"]},
         {"aud": ["client"], "azp": "client"},
         {"aud": ["other", "client"], "azp": "client"},
-        {"exp": time.time() - 30},  # the server's clock may be another
     ],
 )
 def test_what_is_as_it_must_be_is_believed(changes):
     believed = verify(unsigned(**changes), **EXPECTED)
     assert {"iss": "https://id.example", "aud": "client", "nonce": "once", **changes}.items() <= believed.items()
+
+
+def test_the_servers_clock_may_be_another():
+    for late in (30, -30):
+        verify(unsigned(exp=time.time() - late), **EXPECTED)
 
 
 @pytest.mark.parametrize(

@@ -733,7 +733,7 @@ class TestClientCredentials:
         assert sandbox.counts.token_requests == 3
 
     def test_may_have_extra_parameters_of_any_letter(self, environ, sandbox, echo):
-        extra = {f"n{letter}": f"{letter}v\n{letter}" for letter in "&+% æé~*\"'\\=;:/?#€𝄞"}
+        extra = {f"n{letter}": f"{letter}v {letter}" for letter in "&+% æé~*\"'\\=;:/?#€𝄞"}
         extra |= dict.fromkeys(["body", "auth", "timeout", "method", "url", "session"], "what Python calls its own")
         with opened(sandbox, extra=extra) as session:
             assert session.get(echo).ok

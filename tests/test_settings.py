@@ -1285,3 +1285,21 @@ def test_the_order_of_extra_parameters_does_not_matter():
 def test_the_password_does_not_name_what_is_shared():
     one, other = (resolve(grant="password", username="user", password=text) for text in ("one", "other"))
     assert one.cache_key == other.cache_key
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"a": "b\nc"}, "a line break or another control character"),
+        ({"a\x1b[2J": "b"}, "a line break or another control character"),
+        ({"request": "x"}, "request is no extra parameter"),
+        ({"request_uri": "x"}, "request_uri is no extra parameter"),
+        ({"uri": "x"}, "uri is no extra parameter"),
+        ({"self": "x"}, "self is no extra parameter"),
+        ({"a": "\ud800"}, "half a letter"),
+    ],
+)
+def test_an_extra_parameter_that_would_change_the_request_itself_is_refused(extra, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        resolve(extra=extra)
+    assert str(caught.value).isprintable()
