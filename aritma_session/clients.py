@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 from .credentials import PrivateKey, Secret
 from .forks import unforked
@@ -30,17 +30,26 @@ _SHORTEST_RSA_KEY = 2048
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-class Proof(NamedTuple):
+class Proof(Value):
     """Hold what one request to Aritma ID proves the client with.
 
-    :param fields: form fields; ``client_id``, where there is no HTTP Basic, is not among them.
+    :param form: form fields; ``client_id``, where there is no HTTP Basic, is not among them.
     :param basic: user name and password of HTTP Basic, where that is used.
     :param secrets: the texts that must not come back in an error message.
     """
 
-    fields: dict[str, str]
-    basic: tuple[str, str] | None = None
-    secrets: tuple[str, ...] = ()
+    __slots__ = ("form", "basic", "secrets")
+
+    form: dict[str, str]
+    basic: tuple[str, str] | None
+    secrets: tuple[str, ...]
+
+    _hidden = frozenset({"form", "basic", "secrets"})
+
+    def __init__(
+        self, form: dict[str, str], basic: tuple[str, str] | None = None, secrets: tuple[str, ...] = ()
+    ) -> None:
+        self._set(form=form, basic=basic, secrets=secrets)
 
 
 class ClientAuthentication(Protocol):

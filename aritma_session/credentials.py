@@ -97,7 +97,7 @@ class PrivateKey(Value):
             the other way round. The message shows nothing of either.
         """
         passphrase = self.passphrase.reveal() if self.passphrase else None
-        blocks = {match[1]: match[0] for match in _PEM.finditer(self.pem.text())}
+        blocks = {match[1]: match[0] for match in re.finditer(_PEM, self.pem.text(), re.DOTALL)}
         if not blocks:
             raise ValueError("it is no whole PEM text, which begins with '-----BEGIN PRIVATE KEY-----'")
         # A certificate, or the parameters of a curve, may stand in the same file.
@@ -124,7 +124,7 @@ class PrivateKey(Value):
 
 
 #: One block of PEM, whole.
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_PEM = r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 #: What stands between BEGIN and END of the keys that can be read.
 _KEY_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}

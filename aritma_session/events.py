@@ -17,10 +17,8 @@ OnEvent = Callable[[str], object]
 EVENTS = ("hit", "fetch", "adoption", "refusal", "wait", "degradation")
 
 
-def teller(hook: OnEvent | None) -> OnEvent | None:
+def teller(hook: OnEvent) -> OnEvent:
     """Give what calls a hook and keeps what it raises from the request: whoever counts breaks nothing."""
-    if hook is None:
-        return None
 
     def tell(event: str) -> None:
         try:

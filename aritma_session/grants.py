@@ -106,7 +106,7 @@ class Grant(Value):
         :param form: what :meth:`form` gave.
         :param proof: what the client proves itself with.
         """
-        said: dict[str, Any] = {**form, **proof.fields, **options}
+        said: dict[str, Any] = {**form, **proof.form, **options}
         session.fetch_token(url, body=self._said(), auth=proof.basic, include_client_id=proof.basic is None, **said)
 
     def verify(self, answer: Mapping[str, Any]) -> None:
@@ -360,7 +360,7 @@ class RefreshToken(Grant):
         self, session: requests_oauthlib.OAuth2Session, url: str, form: Mapping[str, str], proof: Proof, **options: Any
     ) -> None:
         named = {"client_id": self.client_id} if proof.basic is None else {}
-        said: dict[str, Any] = {**named, **form, **proof.fields, **options}
+        said: dict[str, Any] = {**named, **form, **proof.form, **options}
         session.refresh_token(url, body=self._said(), auth=proof.basic, **said)
 
     def meaning(self, error: str | None) -> tuple[type[TokenError], str] | None:

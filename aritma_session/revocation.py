@@ -80,7 +80,7 @@ class _Asker(NamedTuple):
         text = secret.reveal()
         redactor = Redactor((*proof.secrets, text), grant.identity)
         named = {"client_id": grant.client_id} if proof.basic is None else {}
-        data = {"token": text, "token_type_hint": hint, **named, **proof.fields}
+        data = {"token": text, "token_type_hint": hint, **named, **proof.form}
         timeout = self.settings.token_timeout
         answer = exchange(
             "POST", url, lender=self.lender, timeout=timeout, redactor=redactor, data=data, basic=proof.basic

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .clients import (
     ClientAuthentication,
@@ -143,13 +143,18 @@ class Settings(Value):
         return cls(place, found, store, setting("token_timeout", token_timeout, _timeout, (10.0, 30.0)))
 
 
-class _Credentials(NamedTuple):
+class _Credentials:
     """Hold the secrets that were passed, hidden already."""
 
-    client_secret: Secret | None
-    private_key: Secret | None
-    passphrase: Secret | None
-    users_password: Secret | None
+    def __init__(
+        self,
+        client_secret: Secret | None,
+        private_key: Secret | None,
+        passphrase: Secret | None,
+        users_password: Secret | None,
+    ) -> None:
+        self.client_secret, self.private_key = client_secret, private_key
+        self.passphrase, self.users_password = passphrase, users_password
 
     def authentication(
         self, method: str, grant: str, algorithm: str | None, key_id: str | None

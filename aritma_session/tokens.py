@@ -14,8 +14,8 @@ __all__ = ["Token"]
 #: inject.
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 
-#: What a refresh token may be made of (RFC 6749, appendix A.17).
-_VSCHARS = re.compile(r"[\x20-\x7e]+")
+#: What a refresh token may be made of (RFC 6749, appendix A.17). Not compiled until there is one, as most have none.
+_VSCHARS = r"[\x20-\x7e]+"
 
 #: Seconds that a token is believed to live where the server does not say (RFC 6749, section 5.1 only recommends it).
 #: Short, because a token that outlives this costs one token request, and one that does not costs a refused call.
@@ -85,7 +85,7 @@ class Token(Value):
     ) -> None:
         if not _B64TOKEN.fullmatch(access_token):
             raise ValueError("the access token has characters that may not stand in an Authorization header")
-        if refresh_token is not None and not _VSCHARS.fullmatch(refresh_token):
+        if refresh_token is not None and not re.fullmatch(_VSCHARS, refresh_token):
             raise ValueError("the refresh token has characters that it may not have")
         if not (math.isfinite(obtained_at) and math.isfinite(expires_at) and math.isfinite(renewal_tried_at or 0.0)):
             raise ValueError("the token's times are not finite")
@@ -115,7 +115,7 @@ class Token(Value):
             scope=scope if isinstance(scope, str) else None,
             # One that could not be used is none: a person is asked to log in again when it would be needed.
             refresh_token=refresh_token
-            if isinstance(refresh_token, str) and _VSCHARS.fullmatch(refresh_token)
+            if isinstance(refresh_token, str) and re.fullmatch(_VSCHARS, refresh_token)
             else None,
         )
 

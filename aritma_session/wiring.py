@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .events import teller
 from .forks import unforked
 from .grants import WithUser
 from .source import TokenSource
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     import requests
 
     from .endpoint import TokenEndpoint
+    from .events import OnEvent
     from .metadata import AuthorizationServer
     from .settings import Settings
     from .tokens import Token
@@ -68,5 +68,11 @@ def token_source(
         asker=grant,
         lender=lender,
         refresh=refresh,
-        on_event=teller(on_event),
+        on_event=None if on_event is None else _teller(on_event),
     )
+
+
+def _teller(hook: OnEvent) -> OnEvent:
+    from .events import teller  # few count
+
+    return teller(hook)

@@ -282,7 +282,7 @@ def test_a_proof_names_what_must_not_come_back():
         NoSecret(),
     ):
         proof = way.prove("client", "https://id.example")
-        said = {value for name, value in proof.fields.items() if name != "client_assertion_type"}
+        said = {value for name, value in proof.form.items() if name != "client_assertion_type"}
         pair = [base64.b64encode(b"client:s+e").decode(), "s e"] if proof.basic else []
         assert {*proof.secrets} == {*said, *pair}
 

@@ -29,7 +29,7 @@ _STRAY = 60.0
 _REPLACE_TRIES, _REPLACE_PAUSE = 5, 0.01
 
 #: The names of temporary files; some other program's, in a directory that it should not use, are left alone.
-_TEMPORARY = re.compile(r"[0-9a-f]{16,}\.\w+\.tmp", re.ASCII)
+_TEMPORARY = r"[0-9a-f]{16,}\.[A-Za-z0-9_]+\.tmp"
 
 #: Where files have owners and modes worth checking.
 _POSIX = os.name == "posix"
@@ -159,7 +159,7 @@ class FileStore:
         """Remove what processes left that died while they wrote, whatever the key."""
         with os.scandir(self.directory) as entries:
             for entry in entries:
-                if _TEMPORARY.fullmatch(entry.name):
+                if re.fullmatch(_TEMPORARY, entry.name):
                     with contextlib.suppress(OSError):
                         if abs(time.time() - entry.stat(follow_symlinks=False).st_mtime) > _STRAY:
                             os.unlink(entry.path)
