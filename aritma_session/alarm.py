@@ -26,10 +26,10 @@ class Alarm:
     """
 
     def __init__(self, seconds: float, code: types.CodeType) -> None:
-        self.seconds = seconds
+        self.seconds: float = seconds
         self._code = code
-        self.late = False
-        self.set = True
+        self.late: bool = False
+        self.set: bool = True
         self._over = False
         # Guards all of these; while the alarm rings, the request cannot end, and nothing else is taken for it.
         self._changed = threading.Condition()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from httpie.plugins import AuthPlugin
-
 if TYPE_CHECKING:
     from .auth import AritmaAuth
+
+    class AuthPlugin:
+        """Be what HTTPie, which has no types, gives its plugins."""
+
+        raw_auth: str | None
+else:
+    from httpie.plugins import AuthPlugin
 
 __all__ = ["AritmaPlugin"]
 
 _WAYS = "set ARITMA_CLIENT_ID, and ARITMA_CLIENT_SECRET or ARITMA_CLIENT_SECRET_FILE"
 
 
-class AritmaPlugin(AuthPlugin):  # type: ignore[misc]  # HTTPie has no types
+class AritmaPlugin(AuthPlugin):
     """Let HTTPie authorise its requests, with settings from ``ARITMA_*`` variables."""
 
     name = "Aritma's access token"

@@ -77,7 +77,7 @@ class Listener(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     # On Windows, this would let another program have the port as well.
-    allow_reuse_address = os.name == "posix"
+    allow_reuse_address: bool = os.name == "posix"
     request_queue_size = _MOST_CLIENTS
 
     def __init__(self, port: int, login: Attempt, command: str, *, fragments: bool = False) -> None:
@@ -90,7 +90,8 @@ class Listener(socketserver.ThreadingTCPServer):
         self.command = command
         self.fragments = fragments
         self.last: Page | None = None
-        self.ended, self.shown = threading.Event(), threading.Event()
+        self.ended: threading.Event = threading.Event()
+        self.shown: threading.Event = threading.Event()
         self._begin = f"/begin/{secrets.token_urlsafe(16)}"
         self._places = threading.BoundedSemaphore(_MOST_CLIENTS)
         self.unheard: dict[_Handler, None] = {}  # in the order in which they came; each use is one operation on a dict

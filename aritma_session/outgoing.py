@@ -43,6 +43,12 @@ class Borrowing(requests.Session):
     It follows no redirect, and what an exception holds of the request is freed of what is secret.
     """
 
+    #: The lender's, whatever types it has them in.
+    verify: Any
+    cert: Any
+    proxies: Any
+    trust_env: bool
+
     def borrow(self, lender: requests.Session | None, timeout: tuple[float, float]) -> None:
         """Say whose connections are used, and for how long.
 

@@ -60,6 +60,9 @@ class AritmaSession(requests.Session):
         :class:`requests.RequestException`, when no token can be had.
     """
 
+    #: An :class:`AritmaAuth`, until somebody puts something else there.
+    auth: Any
+
     #: Whose the adapters' connections are, by process id; unknown where a subclass pickles itself without it.
     _process: int | None = None
 

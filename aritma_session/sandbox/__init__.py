@@ -17,10 +17,10 @@ try:
     from .faults import Answer
     from .ledger import Counts, Request
     from .server import Sandbox
-except ModuleNotFoundError as missing:
-    if (missing.name or "").split(".")[0] in {"cryptography", "jwt", "oauthlib", "trustme"}:
-        message = f'the sandbox needs {missing.name}, which is not installed: pip install "aritma-session[sandbox]"'
-        raise ImportError(message, name=missing.name) from missing
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").split(".")[0] in {"cryptography", "jwt", "oauthlib", "trustme"}:
+        _message = f'the sandbox needs {_missing.name}, which is not installed: pip install "aritma-session[sandbox]"'
+        raise ImportError(_message, name=_missing.name) from _missing
     raise
 
 __all__ = ["Answer", "Counts", "Request", "Sandbox"]

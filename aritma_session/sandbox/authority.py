@@ -36,7 +36,7 @@ class Authority:
         self._authority = trustme.CA()
         bundle = directory / "ca.pem"
         self._authority.cert_pem.write_to_path(str(bundle))
-        self.bundle = str(bundle)
+        self.bundle: str = str(bundle)
 
     def server_context(self) -> ssl.SSLContext:
         """Make the TLS context of a server on the loopback addresses.

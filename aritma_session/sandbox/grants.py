@@ -72,8 +72,8 @@ class Grants:
     """Keep both kinds of grants, those of codes and those of refresh tokens."""
 
     def __init__(self) -> None:
-        self.codes = Vouchers()
-        self.refresh_tokens = Vouchers()
+        self.codes: Vouchers = Vouchers()
+        self.refresh_tokens: Vouchers = Vouchers()
 
     def forget(self) -> None:
         """Forget all codes and refresh tokens."""

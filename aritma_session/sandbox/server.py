@@ -93,9 +93,9 @@ class Sandbox:
             raise ValueError(f"a client secret has {shortest} to {longest} characters")
         self.client_id = client_id
         self.client_secret = client_secret
-        self.token_lifetime = token_lifetime
-        self.token_delay = token_delay
-        self.call_delay = call_delay
+        self.token_lifetime: int = token_lifetime
+        self.token_delay: float = token_delay
+        self.call_delay: float = call_delay
         self.public_client_id = "sandbox-app"
         self.username = "sandbox-user"
         self.password = "sandbox-password-1234"  # noqa: S105  # as the secret
@@ -250,7 +250,7 @@ class Sandbox:
     def _reset_switches(self) -> None:
         self.refuse_all = self.forbid_all = self.signed_in = False
         self.rotate_refresh_tokens = self.send_iss = True
-        self.code_lifetime = 60.0
+        self.code_lifetime: float = 60.0
 
     def revoke_all(self) -> None:
         """Refuse all access tokens issued so far, from now on; refresh tokens stay good."""

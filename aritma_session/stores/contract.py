@@ -208,7 +208,7 @@ class SharedStoreContract(StoreContract):
     """Hold a store to its contract between processes too, which are given it in a pickle."""
 
     #: Seconds after which the lock of a process that was killed is free.
-    longest_orphan = 30.0
+    longest_orphan: float = 30.0
 
     def test_another_process_finds_the_token_and_minds_the_lock(self, store: TokenStore) -> None:
         """As it is in all processes that are given the same store."""

@@ -53,7 +53,7 @@ class FileStore:
     """
 
     def __init__(self, directory: str | os.PathLike[str], *, sealing: Sealing | None = None) -> None:
-        self.directory = os.path.abspath(directory)
+        self.directory: str = os.path.abspath(directory)
         self.sealing = sealing
 
     @classmethod

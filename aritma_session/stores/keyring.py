@@ -32,7 +32,7 @@ class KeyringStore:
         self, service: str = "aritma-session", *, locks: TokenStore | None = None, sealing: Sealing | None = None
     ) -> None:
         self.service = service
-        self.locks = open_store("file") if locks is None else locks
+        self.locks: TokenStore = open_store("file") if locks is None else locks
         self.sealing = sealing
 
     def load(self, key: str) -> Token | None:
