@@ -16,8 +16,20 @@ def tables(results):
     how = " A quick run, good for a first look only." if results["quick"] else ""
     if results["failed"]:
         how += f" Could not be measured to the end: {', '.join(results['failed'])}."
-    return "\n".join(["Ours against the peer, and the target", "", against(results["rows"]), "",
-                      "All contenders", "", contenders(results["rows"]), "", about + "." + how, ""])
+    return "\n".join(
+        [
+            "Ours against the peer, and the target",
+            "",
+            against(results["rows"]),
+            "",
+            "All contenders",
+            "",
+            contenders(results["rows"]),
+            "",
+            about + "." + how,
+            "",
+        ]
+    )
 
 
 def against(rows):
