@@ -118,7 +118,7 @@ def place(sandbox, tmp_path, monkeypatch, request):
             check=False,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done
@@ -126,6 +126,7 @@ def place(sandbox, tmp_path, monkeypatch, request):
     return put, run
 
 
+@pytest.mark.timeout(180)  # a whole contract, on a machine that is busy
 @pytest.mark.parametrize("name", [*pages_with_python()])
 def test_the_python_examples_run(name, place):
     put, run = place
