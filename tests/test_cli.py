@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import re
 import signal
@@ -81,7 +82,7 @@ class TestToken:
         process = command("token", env={**os.environ, "ARITMA_CACHE": str(tmp_path / "file")})
         output, errors = process.communicate(timeout=20)
         assert (process.returncode, output.count("."), errors.count("\n")) == (0, 2, 1)
-        assert "FileStore could not be" in errors
+        assert errors.startswith("aritma-session: warning: FileStore could not be")
 
     def test_with_a_warm_cache_imports_no_more_than_it_needs(self, environ, session, echo, start, monkeypatch):
         monkeypatch.delenv("ARITMA_CACHE")
@@ -300,3 +301,45 @@ def test_a_port_that_is_taken(command, sandbox):
     assert output == ""
     assert errors.startswith("aritma-session: ")
     assert errors.count("\n") == 1
+
+
+class TestErrors:
+    @pytest.mark.parametrize("arguments", [["--debug", "token"], ["token", "--debug"]])
+    def test_with_debug_there_are_the_log_and_the_traceback_and_no_secret(self, environ, command, sandbox, arguments):
+        process = command(*arguments, env={**os.environ, "ARITMA_CLIENT_SECRET": "wrong-secret"})
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output) == (1, "")
+        assert "INFO no token could be had: " in errors
+        assert "Traceback (most recent call last)" in errors
+        assert errors.splitlines()[-1].startswith("aritma-session: ")
+        assert "wrong-secret" not in errors
+
+    def test_debug_leaves_logging_as_it_was(self, environ, capsys):
+        logger = logging.getLogger("aritma_session")
+        before = logger.level, list(logger.handlers)
+        assert cli.main(["token", "--debug"]) == 0
+        output, errors = capsys.readouterr()
+        assert " INFO fetched a token that lives 3600 s\n" in errors
+        assert output.strip() not in errors
+        assert (logger.level, logger.handlers) == before
+
+    def test_an_error_that_should_not_happen_says_so_in_one_line(self, monkeypatch, capsys):
+        def run(*arguments, **kwargs):
+            raise KeyError("what\nnot")
+
+        monkeypatch.setattr(demo, "run", run)
+        assert cli.main(["demo"]) == 1
+        said = "aritma-session: KeyError: 'what\\nnot': this should not happen; run it again with --debug, and report"
+        assert capsys.readouterr().err == f"{said} what it says\n"
+
+    def test_a_missing_setting_names_the_option(self, command, environ):
+        process = command("token", env={**os.environ, "ARITMA_CLIENT_ID": ""})
+        _, errors = process.communicate(timeout=20)
+        assert errors == (
+            "aritma-session: client_id is missing: pass --client-id or set the environment variable ARITMA_CLIENT_ID\n"
+        )
+
+    def test_a_missing_secret_names_no_option(self, command, environ):
+        process = command("token", env={**os.environ, "ARITMA_CLIENT_SECRET": ""})
+        _, errors = process.communicate(timeout=20)
+        assert "client_secret is missing: set the environment variable ARITMA_CLIENT_SECRET or" in errors

@@ -1,0 +1,270 @@
+"""The command line: commands, options and their help.
+
+It imports nothing but argparse, as every use of the command reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .. import __version__
+
+__all__ = ["FAILED", "OK", "SETTINGS", "parser"]
+
+#: Exit statuses: all is well; something was refused or failed. For a wrong command line argparse has 2.
+OK, FAILED = 0, 1
+
+#: The settings that options give, by their names in Python; none is secret.
+SETTINGS = {
+    "client_id": "the client's id",
+    "environment": "production, development, or an issuer's https URL",
+    "tenant": "the tenant",
+    "scope": "the scopes, with spaces between them",
+    "cache": "where tokens are kept: file, memory, or a directory",
+    "grant": "client_credentials, password, authorization_code or implicit",
+    "token_endpoint_auth_method": "how the client proves itself",
+    "username": "the user's name, for the grants with a user",
+}
+
+
+class _Command(NamedTuple):
+    """Describe one command.
+
+    :param module: the module of this package that runs it.
+    :param summary: what it does, in a few words.
+    :param description: what it does.
+    :param epilog: examples, and what the exit status means where that needs saying.
+    :param add: adds its options.
+    :param settings: whether it uses settings.
+    """
+
+    module: str
+    summary: str
+    description: str
+    epilog: str
+    add: Callable[[argparse.ArgumentParser], None]
+    settings: bool = True
+
+
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of the command line.
+
+    :param command: the only command that is to be known with its options, since describing all takes time; by default,
+        all are.
+    """
+    made = argparse.ArgumentParser(
+        prog="aritma-session",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    made.add_argument("--debug", action="store_true", help=_DEBUG)
+    commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND", prog=made.prog)
+    for name, known in _COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=known.summary,
+            description=known.description,
+            epilog=known.epilog,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        sub.set_defaults(module=known.module)
+        if command in {None, name}:
+            known.add(sub)
+            if known.settings:
+                _add_settings(sub)
+            # Not given here, it leaves alone what was said before the command.
+            sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=_DEBUG)
+    return made
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Fill paragraphs, but for those that are indented: they are examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(part if part.startswith(" ") else fill(part, width, indent) for part in paragraphs)
+
+
+def _between(lowest: int, highest: int) -> Callable[[str], int]:
+    """Make a type for argparse: whole numbers from the one to the other."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= highest):
+            raise argparse.ArgumentTypeError(f"it must be a whole number from {lowest} to {highest}, not {text!r}")
+        return int(text)
+
+    return number
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} has no value: write NAME=VALUE")
+    return name, value
+
+
+def _method(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no method: write one such as GET, and then the URL")
+    return text.upper()
+
+
+def _field(text: str) -> tuple[str, str | None]:
+    """Read a header field; one without a value is not to be sent, as with curl."""
+    name, sign, value = text.partition(":")
+    if not sign or not name.strip():
+        raise argparse.ArgumentTypeError("it is no header: write 'Name: value'")
+    return name.strip(), value.strip() or None
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add the options that settings can be given by; none takes a secret."""
+    group = command.add_argument_group("settings", "Each has a variable too, such as ARITMA_CLIENT_ID.")
+    for name, help_text in SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="TEXT", help=help_text)
+    group.add_argument(
+        "--extra", action="append", type=_pair, metavar="NAME=VALUE", help="a further parameter; may be repeated"
+    )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_token(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(line="{}")
+
+
+def _add_header(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(line="Authorization: Bearer {}")
+
+
+def _add_login(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--no-browser", action="store_true", help="open none, and only print where to go")
+    _add_port(command)
+    command.add_argument("--prompt", metavar="WORDS", help='what to ask for, such as "login" or "none"')
+    command.add_argument("--acr-values", metavar="WORDS", help='how to prove who you are, such as "mfa"')
+    command.add_argument(
+        "--response-mode",
+        choices=("form_post", "fragment"),
+        default="form_post",
+        help="how the token of the implicit grant comes back (default: form_post)",
+    )
+    command.add_argument(
+        "--timeout", type=_between(1, 86400), default=300, metavar="SECONDS", help="how long it may take (default: 300)"
+    )
+
+
+def _add_nothing(_: argparse.ArgumentParser) -> None:
+    """Add no option."""
+
+
+def _add_port(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--port", type=_between(0, 65535), default=0, metavar="PORT", help="loopback port (default: a free one)"
+    )
+
+
+def _add_demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--processes", type=_between(1, 100), default=8, metavar="N", help="worker processes (default: 8)"
+    )
+    _add_json(command)
+
+
+def _add_sandbox(command: argparse.ArgumentParser) -> None:
+    _add_port(command)
+    command.add_argument(
+        "--token-lifetime",
+        type=_between(1, 10**9),
+        default=3600,
+        metavar="SECONDS",
+        help="lifetime of its tokens (default: 3600)",
+    )
+
+
+_DEBUG = "log what happens to standard error, and show the traceback of an error; no secret is among it"
+
+_DESCRIPTION = "Call Aritma's banking APIs, with one token for all programs of this account."
+
+_EPILOG = """
+The settings are the ARITMA_* variables, or options; see "aritma-session COMMAND --help". No option takes a secret,
+since other accounts can see what a program was started with: set ARITMA_CLIENT_SECRET, or ARITMA_CLIENT_SECRET_FILE.
+
+The exit status is 0 when all is well, 1 when something was refused or failed, 2 when the command line is wrong.
+"""
+
+_COMMANDS = {
+    "token": _Command(
+        "token",
+        "print an access token",
+        """Print an access token that can be sent now: the one that all programs of this account share, or a new one,
+which they share from then on.""",
+        """
+examples:
+
+  aritma-session token
+  ARITMA_CLIENT_SECRET_FILE=~/.payroll-secret aritma-session token --client-id payroll
+""",
+        _add_token,
+    ),
+    "header": _Command(
+        "token",
+        "print an Authorization header, for curl -H @-",
+        "Print the header line that authorises a request, so that no other account sees the token.",
+        """
+example:
+
+  aritma-session header | curl -H @- https://bankservice.zdata.no/api/v3/statements/acme
+""",
+        _add_header,
+    ),
+    "login": _Command(
+        "login",
+        "log in with a browser",
+        """Log in with a browser, on this computer, and keep the token for all programs of this account. They use it
+with grant="authorization_code", or ARITMA_GRANT=authorization_code.""",
+        """
+examples:
+
+  aritma-session login --client-id app
+  aritma-session login --client-id app --no-browser --acr-values mfa
+""",
+        _add_login,
+    ),
+    "logout": _Command(
+        "logout",
+        "revoke the token and forget it",
+        """Revoke the token, and its refresh token, at Aritma ID, and remove it from the cache. After that, a person
+has to log in again.""",
+        "",
+        _add_nothing,
+    ),
+    "demo": _Command(
+        "demo",
+        "watch several processes share one token",
+        """Start a local Aritma ID and bank API, and worker processes with a fresh cache that call it. The first token
+expires, the second is revoked midway. Then the same work once more, with a token for each process. The exit status is 1
+when a call failed.""",
+        "",
+        _add_demo,
+        settings=False,
+    ),
+    "sandbox": _Command(
+        "sandbox",
+        "run a local Aritma ID and bank API",
+        """Run a local Aritma ID and bank API over TLS until interrupted, and print the lines that point a shell, and
+so every session that is started from it, at them.""",
+        "",
+        _add_sandbox,
+        settings=False,
+    ),
+}
