@@ -6,7 +6,6 @@ It imports nothing but argparse, as every use of the command reads it.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ class _Command(NamedTuple):
     :param epilog: examples, and what the exit status means where that needs saying.
     :param add: adds its options.
     :param settings: whether it uses settings.
+    :param operands: what stands behind its options.
     """
 
     module: str
@@ -47,6 +47,7 @@ class _Command(NamedTuple):
     epilog: str
     add: Callable[[argparse.ArgumentParser], None]
     settings: bool = True
+    operands: str = ""
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -68,6 +69,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, known in _COMMANDS.items():
         sub = commands.add_parser(
             name,
+            usage=f"{made.prog} {name} [options] {known.operands}".rstrip(),
             help=known.summary,
             description=known.description,
             epilog=known.epilog,
@@ -85,7 +87,12 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Fill paragraphs, but for those that are indented: they are examples."""
+    """Fill paragraphs, but for those that are indented, which are examples; list commands without a heading."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if not isinstance(action, argparse._SubParsersAction):  # noqa: SLF001  # argparse tells in no other way
+            return super()._format_action(action)
+        return "".join(super(_Formatter, self)._format_action(choice) for choice in action._choices_actions)  # noqa: SLF001
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text
@@ -109,20 +116,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign:
         raise argparse.ArgumentTypeError(f"{text!r} has no value: write NAME=VALUE")
     return name, value
-
-
-def _method(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no method: write one such as GET, and then the URL")
-    return text.upper()
-
-
-def _field(text: str) -> tuple[str, str | None]:
-    """Read a header field; one without a value is not to be sent, as with curl."""
-    name, sign, value = text.partition(":")
-    if not sign or not name.strip():
-        raise argparse.ArgumentTypeError("it is no header: write 'Name: value'")
-    return name.strip(), value.strip() or None
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
