@@ -166,6 +166,10 @@ def _add_port(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_clear(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--all", action="store_true", help="remove the tokens of all clients from that cache")
+
+
 def _add_demo(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--processes", type=_between(1, 100), default=8, metavar="N", help="worker processes (default: 8)"
@@ -240,6 +244,32 @@ examples:
 has to log in again.""",
         "",
         _add_nothing,
+    ),
+    "status": _Command(
+        "status",
+        "show what is cached, and ask nobody",
+        """Show the token that is cached for these settings: whose it is, how old it is and how long it is good for, but
+not the token itself. No network request is made, but for a cache that is not on this computer.""",
+        """
+The exit status is 1 where a person has to log in before the next request, else 0, whether a token is there or not.
+
+examples:
+
+  aritma-session status
+  aritma-session status --json | jq .token.left
+""",
+        _add_json,
+    ),
+    "clear": _Command(
+        "clear",
+        "remove the token from the cache",
+        """Remove the token of these settings from the cache, so that the next request fetches another one. Programs
+that run go on with the one they have in memory. It is not revoked, and stays good until it expires: see "logout" for
+that.""",
+        """
+With --all, of the settings only the cache counts.
+""",
+        _add_clear,
     ),
     "demo": _Command(
         "demo",
