@@ -245,6 +245,18 @@ has to log in again.""",
         "",
         _add_nothing,
     ),
+    "check": _Command(
+        "check",
+        "ask Aritma ID for a token, and say what works",
+        """Ask Aritma ID for a token with these settings, past the cache, and say what works and what to do about the
+rest: where each setting comes from, whether the cache can be used, what the token says of itself, the scope that was
+granted, and whether the clocks agree. No secret and no token is shown.""",
+        """
+The new token is kept if the cache has none that is as good; a login is renewed with its refresh token, and what comes
+of that is always kept. The exit status is 1 when something failed; a warning leaves it 0.
+""",
+        _add_json,
+    ),
     "status": _Command(
         "status",
         "show what is cached, and ask nobody",
