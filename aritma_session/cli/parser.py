@@ -6,6 +6,7 @@ It imports nothing but argparse, as every use of the command reads it.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -118,6 +119,20 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _method(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no method: write one such as GET, and then the URL")
+    return text.upper()
+
+
+def _field(text: str) -> tuple[str, str | None]:
+    """Read a header field; one without a value is not to be sent, as with curl."""
+    name, sign, value = text.partition(":")
+    if not sign or not name.strip():
+        raise argparse.ArgumentTypeError("it is no header: write 'Name: value'")
+    return name.strip(), value.strip() or None
+
+
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """Add the options that settings can be given by; none takes a secret."""
     group = command.add_argument_group("settings", "Each has a variable too, such as ARITMA_CLIENT_ID.")
@@ -163,6 +178,30 @@ def _add_nothing(_: argparse.ArgumentParser) -> None:
 def _add_port(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--port", type=_between(0, 65535), default=0, metavar="PORT", help="loopback port (default: a free one)"
+    )
+
+
+def _add_request(command: argparse.ArgumentParser) -> None:
+    command.add_argument("method", type=_method, metavar="METHOD", help="GET, POST or any other")
+    command.add_argument("url", metavar="URL", help="an API's host is sent the token, any other is not")
+    command.add_argument("-d", "--data", metavar="BODY", help="the body: a text, @FILE, or - for standard input")
+    command.add_argument(
+        "-H", "--header", action="append", type=_field, metavar="'NAME: VALUE'", help="a header; may be repeated"
+    )
+    command.add_argument("-o", "--output", metavar="FILE", help="write the answer there, once all of it has come")
+    command.add_argument("-i", "--include", action="store_true", help="print status and headers before the answer")
+    command.add_argument(
+        "--fail",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether HTTP 400 and above make the exit status 1; they do, unless this is --no-fail",
+    )
+    command.add_argument(
+        "--timeout",
+        type=_between(1, 86400),
+        default=60,
+        metavar="SECONDS",
+        help="how long to wait for a connection, and for each piece of the answer (default: 60)",
     )
 
 
@@ -223,6 +262,26 @@ example:
   aritma-session header | curl -H @- https://bankservice.zdata.no/api/v3/statements/acme
 """,
         _add_header,
+    ),
+    "request": _Command(
+        "request",
+        "send a request to an API",
+        """Send a request as AritmaSession does: with the shared token, and once more with a new one where that is
+refused. The answer goes to standard output as it comes, or with -o to a file, which is replaced once all is there.
+Redirects are followed. A body that begins like JSON is sent as application/json, unless -H says otherwise; what -H says
+of Authorization takes the place of the token.""",
+        """
+The exit status is 1 for HTTP 400 and above, as with curl --fail-with-body: the answer is printed, and with -o the file
+stays as it was. With --no-fail it is 0, as with curl by itself.
+
+examples:
+
+  aritma-session request GET https://bankservice.zdata.no/api/v3/statements/acme | jq .total
+  aritma-session request POST https://bankservice.zdata.no/api/v3/payments -d @payment.json -H "Idempotency-Key: $id"
+  aritma-session request GET https://bankservice.zdata.no/api/v3/statements/acme -o acme.json
+""",
+        _add_request,
+        operands="METHOD URL",
     ),
     "login": _Command(
         "login",
