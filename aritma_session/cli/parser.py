@@ -205,6 +205,10 @@ def _add_request(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_completion(command: argparse.ArgumentParser) -> None:
+    command.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell it is for")
+
+
 def _add_clear(command: argparse.ArgumentParser) -> None:
     command.add_argument("--all", action="store_true", help="remove the tokens of all clients from that cache")
 
@@ -341,6 +345,21 @@ that.""",
 With --all, of the settings only the cache counts.
 """,
         _add_clear,
+    ),
+    "completion": _Command(
+        "completion",
+        "print a script that completes commands and options",
+        "Print a script for a shell, with which it completes the commands and options of aritma-session.",
+        """
+examples:
+
+  aritma-session completion bash > ~/.local/share/bash-completion/completions/aritma-session
+  aritma-session completion zsh > ~/.zfunc/_aritma-session     (with ~/.zfunc in $fpath, before compinit)
+  aritma-session completion fish > ~/.config/fish/completions/aritma-session.fish
+""",
+        _add_completion,
+        settings=False,
+        operands="SHELL",
     ),
     "demo": _Command(
         "demo",
