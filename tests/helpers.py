@@ -8,6 +8,8 @@ import gc
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -70,6 +72,32 @@ def results(processes, seconds=50.0):
     outputs = [process.communicate(timeout=seconds)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
     return [json.loads(output) for output in outputs]
+
+
+def on_terminal(*arguments, **variables):
+    """The exit status of the command, and what it writes, as a terminal gets it; its input ends at once."""
+    import pty
+
+    leader, follower = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "NO_COLOR": "", **variables}
+    line = [sys.executable, "-m", "aritma_session", *arguments]
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower, env=environ)
+    os.close(follower)
+    written = b""
+    try:
+        while piece := _read_terminal(leader):
+            written += piece
+    finally:
+        os.close(leader)  # as a terminal that is closed
+        status = process.wait(20)
+    return status, written.decode().replace("\r\n", "\n")
+
+
+def _read_terminal(leader):
+    try:
+        return os.read(leader, 65536)
+    except OSError:  # Linux: nobody has the other end open any more
+        return b""
 
 
 def sent_authorization(sandbox, path=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import types
 import pytest
 
 from aritma_session import AritmaSession, cli, demo
+from aritma_session.cli import parser
 from aritma_session.sandbox import Answer
 
 from helpers import results, wait_for
@@ -81,7 +83,7 @@ class TestToken:
         process = command("token", env={**os.environ, "ARITMA_CACHE": str(tmp_path / "file")})
         output, errors = process.communicate(timeout=20)
         assert (process.returncode, output.count("."), errors.count("\n")) == (0, 2, 1)
-        assert "FileStore could not be" in errors
+        assert errors.startswith("aritma-session: warning: FileStore could not be")
 
     def test_with_a_warm_cache_imports_no_more_than_it_needs(self, environ, session, echo, start, monkeypatch):
         monkeypatch.delenv("ARITMA_CACHE")
@@ -98,6 +100,14 @@ class TestToken:
             print(json.dumps([name for name in heavy if name in set(sys.modules) - before]))
         """
         assert results([start(code)]) == [[]]
+
+
+def test_logout_says_where_a_token_stays_good(environ, sandbox, capsys):
+    sandbox.answer("discovery", Answer.changed(revocation_endpoint=None))
+    assert cli.main(["token"]) == 0
+    assert cli.main(["logout", "--grant", "client_credentials"]) == 0
+    said = "The token was removed from the cache. Aritma ID revokes none: it is good until it expires."
+    assert capsys.readouterr().out.splitlines()[1] == said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -220,7 +230,7 @@ def test_a_demo_that_is_interrupted_ends_without_a_word(command, tmp_path, numbe
         wait_for(lambda: list(directory.glob("*/aritma-session/*.json")))
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     output, errors = process.communicate(timeout=20)
-    assert (process.returncode, output) == (1, "")
+    assert (process.returncode, output) == (1, ""), errors
     assert "Traceback" not in errors
     assert "failed" not in errors
     assert list(directory.iterdir()) == []
@@ -259,12 +269,66 @@ def test_the_demo_runs_beside_the_main_thread(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["sandbox", "--help"], ["--version"]])
-def test_help(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 0
-    assert "aritma-session" in capsys.readouterr().out
+COMMANDS = list(parser._COMMANDS)
+
+
+class TestHelp:
+    @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+    def test_is_there(self, arguments, capsys):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 0
+        assert "aritma-session" in capsys.readouterr().out
+
+    def test_tells_all_commands_and_exit_statuses(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit):
+            cli.main(["--help"])
+        output = capsys.readouterr().out
+        for name, command in parser._COMMANDS.items():
+            assert re.search(rf"^  {name} +{re.escape(command.summary)}$", output, re.MULTILINE)
+        assert "The exit status is 0 when all is well, 1 when" in output
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_is_the_same_where_one_command_alone_is_described(self, command):
+        whole, alone = (
+            next(action for action in made._actions if action.choices).choices
+            for made in (parser.parser(), parser.parser(command))
+        )
+        assert alone[command].format_help() == whole[command].format_help()
+        assert [len(other._actions) for name, other in alone.items() if name != command] == [1] * (len(COMMANDS) - 1)
+
+    def test_leaves_examples_as_they_are(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "40")
+        with pytest.raises(SystemExit):
+            cli.main(["header", "--help"])
+        example = "  aritma-session header | curl -H @- https://bankservice.zdata.no/api/v3/statements/acme\n"
+        assert f"\n\n{example}" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_has_debug_in_each(self, command):
+        for line in (["--debug", command], [command, "--debug"]):
+            made = parser.parser(command)
+            options, _ = made.parse_known_args([*line, *OPERANDS.get(command, [])])
+            assert options.debug
+        assert not made.parse_args([command, *OPERANDS.get(command, [])]).debug
+
+    def test_no_option_may_be_cut_short(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["demo", "--js"])
+        assert caught.value.code == 2
+        assert "unrecognized arguments: --js" in capsys.readouterr().err
+
+
+OPERANDS = {"request": ["GET", "https://localhost/"], "completion": ["bash"]}
+
+
+def test_the_settings_of_options_take_the_same_everywhere():
+    """What one command understands, the others do too."""
+    settings = {f"--{name.replace('_', '-')}" for name in parser.SETTINGS} | {"--extra"}
+    for name, made in next(action for action in parser.parser()._actions if action.choices).choices.items():
+        known = set(made._option_string_actions)
+        assert (settings <= known) == parser._COMMANDS[name].settings
 
 
 @pytest.mark.parametrize(
@@ -300,3 +364,45 @@ def test_a_port_that_is_taken(command, sandbox):
     assert output == ""
     assert errors.startswith("aritma-session: ")
     assert errors.count("\n") == 1
+
+
+class TestErrors:
+    @pytest.mark.parametrize("arguments", [["--debug", "token"], ["token", "--debug"]])
+    def test_with_debug_there_are_the_log_and_the_traceback_and_no_secret(self, environ, command, sandbox, arguments):
+        process = command(*arguments, env={**os.environ, "ARITMA_CLIENT_SECRET": "wrong-secret"})
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output) == (1, "")
+        assert "INFO no token could be had: " in errors
+        assert "Traceback (most recent call last)" in errors
+        assert errors.splitlines()[-1].startswith("aritma-session: ")
+        assert "wrong-secret" not in errors
+
+    def test_debug_leaves_logging_as_it_was(self, environ, capsys):
+        logger = logging.getLogger("aritma_session")
+        before = logger.level, list(logger.handlers)
+        assert cli.main(["token", "--debug"]) == 0
+        output, errors = capsys.readouterr()
+        assert " INFO fetched a token that lives 3600 s\n" in errors
+        assert output.strip() not in errors
+        assert (logger.level, logger.handlers) == before
+
+    def test_an_error_that_should_not_happen_says_so_in_one_line(self, monkeypatch, capsys):
+        def run(*arguments, **kwargs):
+            raise KeyError("what\nnot")
+
+        monkeypatch.setattr(demo, "run", run)
+        assert cli.main(["demo"]) == 1
+        said = "aritma-session: KeyError: 'what\\nnot': this should not happen; run it again with --debug, and report"
+        assert capsys.readouterr().err == f"{said} what it says\n"
+
+    def test_a_missing_setting_names_the_option(self, command, environ):
+        process = command("token", env={**os.environ, "ARITMA_CLIENT_ID": ""})
+        _, errors = process.communicate(timeout=20)
+        assert errors == (
+            "aritma-session: client_id is missing: pass --client-id or set the environment variable ARITMA_CLIENT_ID\n"
+        )
+
+    def test_a_missing_secret_names_no_option(self, command, environ):
+        process = command("token", env={**os.environ, "ARITMA_CLIENT_SECRET": ""})
+        _, errors = process.communicate(timeout=20)
+        assert "client_secret is missing: set the environment variable ARITMA_CLIENT_SECRET or" in errors

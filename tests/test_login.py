@@ -873,7 +873,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "said", "status"),
         [
-            (["login", "--extra", "audience"], "--extra 'audience' has no value", 1),
+            (["login", "--extra", "audience"], "'audience' has no value: write NAME=VALUE", 2),
             (["login", "--grant", "client_credentials"], "client_secret is missing", 1),
             (["login", "--cache", "memory"], "choose another", 1),
             (["login", "--timeout", "1", "--no-browser"], "nobody logged in within 1 s", 1),

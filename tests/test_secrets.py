@@ -428,7 +428,7 @@ class TestProcesses:
         assert {name for name in options if "token" in name} == harmless
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the process list is elsewhere")
-    @pytest.mark.parametrize("arguments", [["demo", "--processes", "2"], ["sandbox"], ["token"], ["header"]])
+    @pytest.mark.parametrize("arguments", [["demo", "--processes", "2"], ["sandbox"], ["token"], ["header"], ["check"]])
     def test_no_command_line_shows_a_secret(self, environ, sandbox, hidden, arguments):
         sandbox.token_delay = 30  # so that the commands that need a token are still there when they are looked at
         process = subprocess.Popen(
@@ -436,7 +436,7 @@ class TestProcesses:
         )
         seen = set()
         try:
-            if arguments[0] in {"token", "header"}:
+            if arguments[0] in {"token", "header", "check"}:
                 wait_for(lambda: sandbox.counts.token_requests or process.poll() is not None)
             if arguments[0] == "sandbox":
                 assert process.stdout.readline()  # it is up

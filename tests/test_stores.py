@@ -226,6 +226,18 @@ class TestFiles:
         assert os.listdir(files.directory) == [f"{KEY}.json"]
         assert files.load(KEY) == TOKEN
 
+    def test_tells_the_keys_of_its_tokens_and_of_nothing_else(self, files):
+        assert files.keys() == []
+        files.save_document("c", b"document")
+        assert files.keys() == []
+        for key in ("b", "a"):
+            files.save(key, TOKEN)
+        with files.lock("d"):
+            assert files.keys() == ["a", "b"]
+        os.chmod(files.directory, 0o755)
+        with pytest.raises(PermissionError, match="open to other accounts"):
+            files.keys()
+
     def test_removes_what_a_killed_writer_left_and_only_that(self, files):
         files.save(KEY, TOKEN)
         old, new, foreign = (

@@ -31,6 +31,9 @@ _REPLACE_TRIES, _REPLACE_PAUSE = 5, 0.01
 #: The names of temporary files; some other program's, in a directory that it should not use, are left alone.
 _TEMPORARY = r"[0-9a-f]{16,}\.[A-Za-z0-9_]+\.tmp"
 
+#: The names of the files that tokens are in.
+_RECORD = re.compile(r"([0-9a-z]+)\.json", re.ASCII)
+
 #: Where files have owners and modes worth checking.
 _POSIX = os.name == "posix"
 
@@ -123,6 +126,18 @@ class FileStore:
         with contextlib.suppress(FileNotFoundError):
             _check_directory(self.directory)
             os.unlink(self._path(key))
+
+    def keys(self) -> list[str]:
+        """Give the keys that a token is kept under.
+
+        :raises PermissionError: when the directory is not this account's alone.
+        """
+        try:
+            _check_directory(self.directory)
+            names = sorted(os.listdir(self.directory))
+        except FileNotFoundError:
+            return []
+        return [match[1] for match in map(_RECORD.fullmatch, names) if match]
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
