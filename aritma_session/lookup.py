@@ -13,6 +13,9 @@ __all__ = ["a", "secret_setting", "setting", "source_of", "variable_of", "ways_t
 
 _T = TypeVar("_T")
 
+#: The variables that are not called like their settings.
+_SHORTER = {"cache_encryption_key": "ARITMA_CACHE_KEY"}
+
 
 def setting(
     name: str,
@@ -21,17 +24,15 @@ def setting(
     default: Any = None,
     *,
     empty_counts: bool = False,
-    variable: str | None = None,
     hide: Callable[[Any], Any] = lambda value: value,
 ) -> _T:
     """Find one setting and check it.
 
     :param check: makes the setting of what was found, or raises a ValueError that says what is wrong with it.
     :param empty_counts: whether a variable that is set but empty is a value of its own.
-    :param variable: the variable's name, where it is not that of the argument.
     :param hide: makes of what stands in a variable something that does not show itself.
     """
-    variable = variable or variable_of(name)
+    variable = variable_of(name)
     if value is None:
         value = os.environ.get(variable)
         if value is None or not (value.strip() or empty_counts):
@@ -84,7 +85,7 @@ def ways_to(name: str) -> str:
 
 def variable_of(name: str) -> str:
     """Give the environment variable of a setting."""
-    return f"ARITMA_{name.upper()}"
+    return _SHORTER.get(name) or f"ARITMA_{name.upper()}"
 
 
 def words(value: object) -> tuple[str, ...]:

@@ -317,7 +317,7 @@ def _name(value: object) -> str:
 
 
 def _cache(cache: Any, key: Secret | None, kind: str) -> TokenStore:
-    sealing = setting("cache_encryption_key", key, _sealing, "", variable="ARITMA_CACHE_KEY", hide=Secret.given)
+    sealing = setting("cache_encryption_key", key, _sealing, "", hide=Secret.given)
 
     def open_(cache: Any) -> TokenStore:
         if cache == "memory" and kind in _LOGINS:

@@ -248,7 +248,7 @@ class TestCache:
             directory = "/broken"
 
         monkeypatch.setattr(check, "shared", lambda store: True)
-        monkeypatch.setattr(settings, "open_store", lambda cache: Broken())
+        monkeypatch.setattr(settings, "open_store", lambda cache, **_: Broken())
         monkeypatch.setattr(Broken, "load", lambda *_: None)
         assert report()[1]["checks"]["cache"] == (
             "failed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ def script(capsys):
 
 def run(shell, text):
     """What a shell prints that reads a text."""
-    if shutil.which(shell) is None:
+    if shutil.which(shell) is None and not os.environ.get("CI"):
         pytest.skip(f"no {shell} here")
     more = ["--norc", "--noprofile"] if shell == "bash" else ["-f"] if shell == "zsh" else ["--no-config"]
     done = subprocess.run([shell, *more], input=text, capture_output=True, text=True, timeout=50, check=False)

@@ -57,7 +57,7 @@ class Mute:
 def mute(monkeypatch):
     store = Mute()
     for module in (settings, clear):
-        monkeypatch.setattr(module, "open_store", lambda cache: store)
+        monkeypatch.setattr(module, "open_store", lambda cache, **_: store)
     return store
 
 

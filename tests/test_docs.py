@@ -152,7 +152,7 @@ def test_examples_are_found():
 # --- what is named exists
 
 #: What ends a command within a line.
-ENDS = {"|", "&&", ";", "(", ")", "<(", "$("}
+ENDS = {"|", "&&", ";", "(", ")", "<(", "$(", ">", "<"}
 
 
 def commands():

@@ -53,7 +53,7 @@ def as_options(text: str) -> str:
 
 
 #: The names of all settings; of those that are secret, only where they come from is told.
-_SECRETS = ("client_secret", "private_key", "private_key_passphrase", "password")
+_SECRETS = ("client_secret", "private_key", "private_key_passphrase", "password", "cache_encryption_key")
 _OTHERS = (
     *("client_id", "environment", "tenant", "scope", "cache", "api_hosts", "token_timeout", "grant", "username"),
     *("token_endpoint_auth_method", "token_endpoint_auth_signing_alg", "private_key_id", "extra"),
