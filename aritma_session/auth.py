@@ -77,8 +77,9 @@ class AritmaAuth(AuthBase):
     :param cache_encryption_key: one or more Fernet keys that seal what is kept in the cache, the first sealing and all
         opening, with commas or white space between them; by default ``ARITMA_CACHE_KEY``, and none.
     :param on_event: is called at what happens to the token, with one word: ``"hit"``, ``"fetch"``, ``"adoption"`` (from
-        the cache), ``"refusal"`` (by a server), ``"wait"`` (for another process or thread) or ``"degradation"`` (of the
-        cache). Many threads may call it; what it raises is logged. A pickle leaves it behind.
+        the cache), ``"refusal"`` (by a server), ``"wait"`` (for another process or thread), ``"degradation"`` (of the
+        cache) or ``"failure"`` (no token could be had). Many threads may call it; what it raises is logged. A pickle
+        leaves it behind.
     :raises ValueError: when a setting is missing or impossible.
     """
 

@@ -42,6 +42,9 @@ LONGEST_START, LONGEST_RUN = 60.0, 120.0
 
 _SHARED, _UNSHARED = "one token for all", "a token for each"
 
+#: Whether signals can be held back: not on Windows.
+_MASKS = hasattr(signal, "pthread_sigmask")
+
 #: Seconds between two looks at the counters.
 _LOOK = 0.01
 
@@ -66,6 +69,7 @@ def run(processes: int, *, show: bool = True) -> dict[str, int]:
 
     total = processes * CALLS
     with (
+        _undisturbed(),
         _progress() if show else _silence() as bar,
         Sandbox() as sandbox,
         tempfile.TemporaryDirectory() as directory,
@@ -100,16 +104,18 @@ def _work(
     start, revoked, answered = context.Barrier(processes + 1), context.Event(), context.Value("i")
     arguments = (f"{sandbox.api_url}/statements/acme", cache, start, revoked, answered)
     workers: list[SpawnProcess] = []
+    _mask("SIG_BLOCK")  # again, since what the first of these needs has let them come
     try:
         with _uninterrupted():
             for _ in range(processes):
                 worker = context.Process(target=_call, args=arguments, daemon=True)
                 worker.start()
                 workers.append(worker)
-        # Where it breaks, calls are missing in the end, and count as failed.
-        with contextlib.suppress(threading.BrokenBarrierError):
-            start.wait(LONGEST_START)
-        _watch(sandbox, workers, 2 * first_tokens, revoked, advance)
+        with _disturbable():
+            # Where it breaks, calls are missing in the end, and count as failed.
+            with contextlib.suppress(threading.BrokenBarrierError):
+                start.wait(LONGEST_START)
+            _watch(sandbox, workers, 2 * first_tokens, revoked, advance)
     finally:
         for worker in workers:
             worker.kill()  # one that is done is not harmed
@@ -151,10 +157,35 @@ def _call(url: str, cache: str, start: Barrier, revoked: Event, answered: Synchr
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold interrupts back in this block: amid the making of what is to be taken away, one would leave it behind."""
+    _mask("SIG_BLOCK")
+    try:
+        yield
+    finally:
+        _mask("SIG_UNBLOCK")
+
+
+@contextlib.contextmanager
+def _disturbable() -> Iterator[None]:
+    """Let interrupts come again, those that were held back first."""
+    try:
+        _mask("SIG_UNBLOCK")
+        yield
+    finally:
+        _mask("SIG_BLOCK")
+
+
+def _mask(how: str) -> None:
+    if _MASKS and threading.current_thread() is threading.main_thread():
+        signal.pthread_sigmask(getattr(signal, how), {signal.SIGINT, signal.SIGTERM})
+
+
+@contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Let the processes that are started leave Ctrl-C, which a terminal sends to all, to this one."""
-    if threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
-        yield
+    if _MASKS or threading.current_thread() is not threading.main_thread():  # no other may say what a signal does
+        yield  # and where signals are held back, those that are started here hold them back too
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -13,8 +13,9 @@ _log = logging.getLogger("aritma_session")
 OnEvent = Callable[[str], object]
 
 #: The events: a token was there already; was asked for at the token endpoint; was found in the cache, where another
-#: process had put it; was refused by a server; another process or thread was waited for; the cache failed.
-EVENTS = ("hit", "fetch", "adoption", "refusal", "wait", "degradation")
+#: process had put it; was refused by a server; another process or thread was waited for; the cache failed; the token
+#: endpoint gave no token.
+EVENTS = ("hit", "fetch", "adoption", "refusal", "wait", "degradation", "failure")
 
 
 def teller(hook: OnEvent) -> OnEvent:

@@ -247,6 +247,7 @@ class TokenSource:
             token = self._ask(alone)
         except Exception as error:
             self._failures.remember(error)
+            self._tell("failure")
             raise
         if rejected is not None or (self._token and self._token.access_token in self._refused):
             token = token.on_trial()

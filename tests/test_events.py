@@ -11,8 +11,9 @@ import threading
 
 import pytest
 
-from aritma_session import AritmaAuth, AritmaSession
+from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused
 from aritma_session.events import EVENTS
+from aritma_session.sandbox import Answer
 
 from helpers import said, wait_for
 
@@ -78,6 +79,15 @@ def test_who_waits_for_another_thread_is_told(counting, sandbox, echo):
     for thread in threads:
         thread.join(20)
     assert counts == {"fetch": 1, "wait": 1}
+
+
+def test_a_token_that_could_not_be_had_is_told(counting, sandbox, echo):
+    session, counts = counting()
+    sandbox.answer_token_requests(Answer.error(400, "invalid_client"))
+    for _ in range(2):  # the second time it is remembered, and not asked for
+        with pytest.raises(CredentialsRefused):
+            session.get(echo)
+    assert counts == {"failure": 1}
 
 
 def test_a_cache_that_fails_is_told_once(counting, sandbox, echo, cache):
