@@ -476,7 +476,8 @@ class TestBounds:
         lender.mount("https://", HTTPAdapter(max_retries=Retry(3, backoff_factor=0, allowed_methods=None)))
         error = failure(*[Answer.trickle(0.05)] * 4, timeout=(0.2, 0.3))
         assert "took more than 0.5 s" in str(error)
-        assert sandbox.counts.token_requests == 4
+        # The last of them may be cut off before they arrive.
+        assert 1 <= sandbox.counts.token_requests <= 4
 
     def test_what_the_caller_has_open_is_not_closed_with_an_answer_that_is_given_up(self, failure, one_try):
         mine, other = socket.socketpair()
