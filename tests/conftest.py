@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +17,11 @@ from aritma_session.sandbox import Sandbox
 from aritma_session.settings import Settings
 
 pytest.register_assert_rewrite("aritma_session.stores.contract")  # what fails there is to say why
+
+# A run in the background of a shell's script ignores Ctrl-C, and so would all that it starts.
+with contextlib.suppress(ValueError):  # not in the main thread
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: What the surroundings of a test run could say, and a test must not hear.
 DEAF_TO = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "XDG_CACHE_HOME")
