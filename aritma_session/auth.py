@@ -133,6 +133,8 @@ class AritmaAuth(AuthBase):
             extra=extra,
             cache_encryption_key=hidden[4],
         )
+        if on_event is not None and not callable(on_event):
+            raise ValueError(f"on_event is a function of one argument, not something of type {type(on_event).__name__}")
         self._wire(settings, on_event)
 
     def _wire(self, settings: Settings, on_event: Callable[[str], object] | None = None) -> None:
@@ -164,13 +166,14 @@ class AritmaAuth(AuthBase):
         The next request fetches another one; after a login, it raises :class:`LoginRequired`.
 
         :returns: whether Aritma ID revokes tokens at all.
-        :raises TokenError: when it could not be revoked; it is removed from the cache all the same.
+        :raises TokenError: when it could not be revoked, and is removed from the cache all the same; or when the cache
+            could not be cleared.
         """
         with unforked():
-            from .revocation import revoke
+            from .revocation import give_back
 
         server = authorization_server(self._settings)
-        return revoke(self._settings, server, self._source.discard(), self._endpoint.lender)
+        return give_back(self._settings, self._source, server, self._endpoint.lender)[1]
 
     def borrow(self, session: requests.Session) -> None:
         """Send token requests as this session sends its own requests.

@@ -17,10 +17,11 @@ LAST_MOMENT = 1.0
 _threads: set[threading.Thread] = set()
 
 
-def start(work: Callable[[], None]) -> bool:
+def start(work: Callable[[], None], *, whole: bool = False) -> bool:
     """Do some work in a thread of its own, which is cut off where it outlives the process by more than a second.
 
     :param work: what is to be done; it raises nothing.
+    :param whole: whether it must not be cut off: the end of the process waits for it.
     :returns: whether it was begun: a process that is ending, or has too many threads, has none left to give.
     """
 
@@ -30,7 +31,7 @@ def start(work: Callable[[], None]) -> bool:
         finally:
             _threads.discard(thread)
 
-    thread = threading.Thread(target=run, name="aritma_session", daemon=True)
+    thread = threading.Thread(target=run, name="aritma_session", daemon=not whole)
     _threads.add(thread)
     try:
         thread.start()

@@ -20,11 +20,15 @@ EVENTS = ("hit", "fetch", "adoption", "refusal", "wait", "degradation", "failure
 
 def teller(hook: OnEvent) -> OnEvent:
     """Give what calls a hook and keeps what it raises from the request: whoever counts breaks nothing."""
+    told: list[str] = []  # each use is one operation on a list
 
     def tell(event: str) -> None:
         try:
             hook(event)
         except Exception as error:  # noqa: BLE001  # whatever it is
-            _log.warning("on_event raised %s at the event %r", type(error).__name__, event)
+            level = logging.DEBUG if told else logging.WARNING
+            told.append(event)
+            del told[1:]
+            _log.log(level, "on_event raised %s at the event %r", type(error).__name__, event)
 
     return tell

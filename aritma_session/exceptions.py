@@ -56,6 +56,9 @@ class CredentialsRefused(TokenError):
 class LoginRequired(TokenError):
     """Say that a token can be had only after a person has logged in, and what to run for that."""
 
+    #: Whether Aritma ID was asked, and said so.
+    asked = True
+
 
 class TokenEndpointUnavailable(TokenError):
     """Say that the token endpoint could not be reached or answered with trouble of its own, after several tries."""

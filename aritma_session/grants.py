@@ -250,7 +250,9 @@ class Login(WithUser):
     def check(self) -> None:
         from .exceptions import LoginRequired
 
-        raise LoginRequired(f"a person has to log in, or to log in again: run {self.login_command}")
+        required = LoginRequired(f"a person has to log in, or to log in again: run {self.login_command}")
+        required.asked = False
+        raise required
 
 
 class AuthorizationCode(Grant):

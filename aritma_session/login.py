@@ -116,7 +116,9 @@ def log_in(
         url = attempt.url(listener.redirect_uri, {name: value for name, value in more.items() if value})
         show(url)
         if open_browser is not None:  # other accounts can see what it is started with
-            open_browser(listener.begin_uri)
+            # In a thread, as one without windows is left only when all is over.
+            opening = threading.Thread(target=_open, args=(open_browser, listener.begin_uri), daemon=True)
+            opening.start()
         page = FAILED
         try:
             token = attempt.finish(patience)
@@ -128,6 +130,11 @@ def log_in(
             if attempt.answered:
                 listener.end(page, _LAST_PAGE)
     return token
+
+
+def _open(open_browser: Callable[[str], object], url: str) -> None:
+    with contextlib.suppress(Exception):  # the person has been shown where to go
+        open_browser(url)
 
 
 class _Attempt:

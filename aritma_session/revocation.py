@@ -19,13 +19,36 @@ from .redaction import Redactor
 if TYPE_CHECKING:
     from .metadata import AuthorizationServer, Metadata
     from .settings import Settings
+    from .source import TokenSource
     from .tokens import Token
 
-__all__ = ["revoke"]
+__all__ = ["give_back", "revoke"]
 
 #: What an error answer may be, apart from ``invalid_client`` (RFC 7009, section 2.2.1): access tokens that are signed
 #: and not looked up, which a server cannot take back, and tokens that it does not know.
 _HARMLESS = {"unsupported_token_type", "invalid_grant", "invalid_token"}
+
+
+def give_back(
+    settings: Settings, source: TokenSource, server: AuthorizationServer, lender: requests.Session | None = None
+) -> tuple[bool, bool]:
+    """Remove the token from memory and cache, and revoke it.
+
+    :param settings: whose it is.
+    :param source: what gives it.
+    :param server: knows where the endpoints are.
+    :param lender: the session that Aritma ID is asked with.
+    :returns: whether there was a token, and whether Aritma ID revokes any.
+    :raises TokenError: when it could not be revoked, or may be in the cache still.
+    """
+    found, cleared = source.discard()
+    revoked = revoke(settings, server, found, lender)
+    if not cleared:
+        raise TokenError(
+            "the cache could not be looked at or written to, and may have the token still: see the warning in the log, "
+            "and remove it there (cache, ARITMA_CACHE)"
+        )
+    return bool(found), revoked
 
 
 def revoke(

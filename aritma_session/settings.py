@@ -239,9 +239,7 @@ def _login_command(place: Environment, grant: Login, cache: Any) -> str:
     scope = " ".join(grant.scope)
     if cache is None:
         cache = os.environ.get("ARITMA_CACHE", "").strip() or "file"
-    # Absolute, as it may be run elsewhere; and no URL, in which a password may be.
-    shown = isinstance(cache, (str, os.PathLike)) and cache != "file" and "://" not in str(cache)
-    directory = os.path.abspath(os.path.expanduser(os.fspath(cache))) if shown else None
+    place_of_tokens, before = _shown_cache(cache)
     options = {
         "--client-id": grant.client_id,
         "--environment": named.get(place.issuer, place.issuer),
@@ -249,11 +247,26 @@ def _login_command(place: Environment, grant: Login, cache: Any) -> str:
         "--scope": None if scope == _DEFAULT_SCOPES[grant.kind] else scope,
         "--grant": None if grant.kind == "authorization_code" else grant.kind,
         "--username": grant.username,
-        "--cache": directory,
+        "--cache": place_of_tokens,
     }
     said = [text for name, value in options.items() if value is not None for text in (name, value)]
     said += [text for name, value in grant.extra for text in ("--extra", f"{name}={value}")]
-    return shlex.join(["aritma-session", "login", *said])
+    return before + shlex.join(["aritma-session", "login", *said])
+
+
+def _shown_cache(cache: Any) -> tuple[str | None, str]:
+    """Give what ``--cache`` says of a cache, and what stands before the command where that cannot be said."""
+    url = cache.value if isinstance(cache, Secret) else cache
+    if url == "file":
+        return None, ""
+    if url == "keyring:" or (isinstance(url, str) and "://" in url and url == without_credentials(url)):
+        return url, ""
+    if isinstance(url, os.PathLike) or (isinstance(url, str) and "://" not in url):
+        return os.path.abspath(os.path.expanduser(os.fspath(url))), ""  # as it may be run elsewhere
+    directory = getattr(url, "directory", None)
+    if isinstance(directory, str) and os.path.basename(directory) == "aritma-session":
+        return os.path.dirname(directory), ""
+    return None, "ARITMA_CACHE=... "  # a password may be in it, or nobody knows how it was made
 
 
 def _one_of(names: Iterable[str]) -> Callable[[Any], str]:
@@ -317,7 +330,9 @@ def _name(value: object) -> str:
 
 
 def _cache(cache: Any, key: Secret | None, kind: str) -> TokenStore:
-    sealing = setting("cache_encryption_key", key, _sealing, "", hide=Secret.given)
+    # Of whatever type it is, the check of keys says what they are.
+    found = key if key is not None else secret_setting("cache_encryption_key", None)
+    sealing = setting("cache_encryption_key", found, _sealing, "", hide=Secret.given)
 
     def open_(cache: Any) -> TokenStore:
         if cache == "memory" and kind in _LOGINS:
@@ -328,6 +343,8 @@ def _cache(cache: Any, key: Secret | None, kind: str) -> TokenStore:
 
 
 def _sealing(keys: Secret) -> Sealing | None:
+    if keys.path is not None:
+        keys = Secret(keys.text())
     if keys.value == "":
         return None
     from .stores.sealing import Sealing

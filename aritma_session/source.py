@@ -149,10 +149,10 @@ class TokenSource:
             if self._untold == text and not self._store.troubled:
                 self._untold = None
 
-    def discard(self) -> list[Token]:
+    def discard(self) -> tuple[list[Token], bool]:
         """Give up the token, in this object and in the store; the next call fetches another.
 
-        :returns: the tokens that were there, to be revoked.
+        :returns: the tokens that were there, to be revoked; and whether the store has none any more.
         """
         deadline = time.monotonic() + self._lock_timeout
         with self._lock_of_threads():
@@ -162,13 +162,13 @@ class TokenSource:
                         return self._discard()
                 time.sleep(_LAST_PAUSE)  # whoever fetches would put their token in the place of what is given up
 
-    def _discard(self) -> list[Token]:
+    def _discard(self) -> tuple[list[Token], bool]:
         found = [token for token in (self._token, self._store.load()) if token is not None]
         for token in found:
             self._refused[token.access_token] = None
         self._current = None, -math.inf
-        self._store.remove()
-        return found
+        read = not self._store.failed_to("read")
+        return found, self._store.remove() and read
 
     def _tell(self, event: str) -> None:
         if self._on_event is not None:
@@ -209,6 +209,8 @@ class TokenSource:
     def _look(self) -> Token | None:
         """Look into the store, and take over what is good there."""
         stored = self._store.load()
+        if stored and self._store.troubled and self._token and stored.obtained_at < self._token.obtained_at:
+            return None  # it is there because the newer one could not be kept, and may have been spent for it
         if stored is not None and self._good(stored):
             _log.info("took over a token from the cache")
             self._tell("adoption")
@@ -247,19 +249,20 @@ class TokenSource:
             token = self._ask(alone)
         except Exception as error:
             self._failures.remember(error)
-            self._tell("failure")
+            if getattr(error, "asked", True):
+                self._tell("failure")
             raise
         if rejected is not None or (self._token and self._token.access_token in self._refused):
             token = token.on_trial()
-        _log.info("fetched a token that lives %g s", token.lifetime)
-        self._tell("fetch")
         # A server that issues the same text again vouches for it anew.
         for text in (token.access_token, *list(self._refused)[:-_REMEMBERED]):
             self._refused.pop(text, None)
+        self._keep(token)
+        self._store.save(token)  # before anything else can happen: a refresh token that came along has no copy yet
         self._failures.forget()
         self._done_at = time.monotonic()
-        self._keep(token)
-        self._store.save(token)
+        _log.info("fetched a token that lives %g s", token.lifetime)
+        self._tell("fetch")
         return token
 
     def _ask(self, alone: bool) -> Token:
@@ -283,6 +286,8 @@ class TokenSource:
                 return self._fetch()
             except LoginRequired:
                 raise ended from None  # which says what the server said
+        if self._store.load() is None and not self._store.troubled:
+            return self._fetch()  # a person has logged out meanwhile
         # It may have been replaced (RFC 6749, section 6); else it goes on being good.
         return token if token.refresh_token else token.replace(refresh_token=last.refresh_token)
 
@@ -317,7 +322,9 @@ class TokenSource:
         try:
             if token is self._token:  # and no other thread was faster
                 self._keep(token.tried(now))
-                begun = background.start(functools.partial(self._renew_behind, held, self._lender()))
+                # A refresh token may be spent by now: what comes for it must not get lost.
+                whole = self._refresh is not None and token.refresh_token is not None
+                begun = background.start(functools.partial(self._renew_behind, held, self._lender()), whole=whole)
         finally:
             if not begun:
                 _let_go(held)

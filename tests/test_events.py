@@ -139,3 +139,16 @@ def test_each_event_is_one_line_in_the_log(counting, sandbox, echo, caplog):
         ("INFO", "a server refused the token"),
         ("INFO", "fetched a token that lives 3600 s"),
     ]
+
+
+def test_a_hook_that_always_raises_is_told_of_once(environ, sandbox, echo, caplog):
+    with AritmaSession(on_event=lambda event: 1 / 0) as session:
+        session.verify = sandbox.ca_bundle
+        for _ in range(3):
+            assert session.get(echo).ok
+    assert [level for level, message in said(caplog) if "on_event" in message] == ["WARNING"]
+
+
+def test_a_hook_is_a_function(environ):
+    with pytest.raises(ValueError, match=r"^on_event is a function of one argument, not something of type str$"):
+        AritmaSession(on_event="print")

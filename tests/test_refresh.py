@@ -23,6 +23,8 @@ from aritma_session import (
     background,
     failures,
 )
+from aritma_session.clients import NoSecret
+from aritma_session.grants import Login
 from aritma_session.sandbox import Answer
 from aritma_session.settings import Settings
 from aritma_session.source import TokenSource
@@ -738,3 +740,88 @@ class TestClientCredentials:
         with opened(sandbox, extra=extra) as session:
             assert session.get(echo).ok
         assert {name: form for name, form in forms(sandbox)[0].items() if name in extra} == extra
+
+
+class TestTheEndOfALogin:
+    """What was found to take a login away, or to bring it back."""
+
+    @pytest.fixture
+    def source(self):
+        def source(store, fetch=None, refresh=None, **changes):
+            def nobody():
+                raise LoginRequired("a person has to log in")
+
+            return TokenSource(fetch or nobody, store, "key", refresh=refresh, **changes)
+
+        return source
+
+    @staticmethod
+    def aged(text="old", refresh_token="R1", obtained_at=None):
+        now = time.time() if obtained_at is None else obtained_at
+        return Token(text, now - 3600, now - 1, refresh_token=refresh_token)
+
+    def test_a_new_token_is_kept_before_anybody_is_told(self, source):
+        store, seen = MemoryStore(), []
+        store.save("key", self.aged())
+        new = Token("new", time.time(), time.time() + 3600, refresh_token="R2")
+        made = source(store, refresh=lambda last: new, on_event=lambda event: seen.append((event, store.load("key"))))
+        made.token()
+        assert ("fetch", new) in seen
+
+    def test_a_logout_during_a_renewal_is_not_undone(self, source):
+        store = MemoryStore()
+        store.save("key", self.aged())
+
+        def refresh(last):
+            store.remove("key")
+            return Token("new", time.time(), time.time() + 3600, refresh_token="R2")
+
+        with pytest.raises(LoginRequired):
+            source(store, refresh=refresh).token()
+        assert store.load("key") is None
+
+    def test_an_older_token_of_a_store_that_keeps_nothing_is_not_taken_over(self, source):
+        class Full(MemoryStore):
+            def save(self, key, token):
+                raise OSError("no space")
+
+        store, used = Full(), []
+        old = Token("T1", time.time() - 10, time.time() + 3600, refresh_token="R1")
+        store._tokens["key"] = old
+        names = iter(["T2", "T3"])
+
+        def refresh(last):
+            used.append(last.refresh_token)
+            return Token(next(names), time.time(), time.time() + 3600, refresh_token=f"R{len(used) + 1}")
+
+        made = source(store, refresh=refresh)
+        assert made.token().access_token == "T1"
+        assert made.token(rejected="T1").access_token == "T2"
+        made.accept("T2")
+        made._refused.pop("T1")  # as if it had been renewed ahead, and was good still
+        assert made.token(rejected="T2").access_token == "T3"
+        assert used == ["R1", "R2"]
+
+    def test_who_was_never_asked_did_not_fail(self, source):
+        events = []
+        with pytest.raises(LoginRequired):
+            Login("client", NoSecret(), (), ()).check()
+        made = source(MemoryStore(), fetch=Login("client", NoSecret(), (), ()).check, on_event=events.append)
+        with pytest.raises(LoginRequired):
+            made.token()
+        assert events == []
+
+    @pytest.mark.parametrize("what", ["load", "remove"])
+    def test_a_cache_that_may_have_the_token_still_is_told(self, environ, sandbox, echo, what, monkeypatch):
+        store = MemoryStore()
+        with AritmaSession(cache=store) as session:
+            session.verify = sandbox.ca_bundle
+            session.get(echo)
+
+            def broken(key):
+                raise OSError("gone")
+
+            monkeypatch.setattr(store, what, broken)
+            with pytest.raises(TokenError, match="may have the token still"):
+                session.revoke()
+        assert sandbox.counts.revocations == 1

@@ -164,7 +164,7 @@ class LoginMachine(RuleBasedStateMachine):
             self.background.stop()
             self.folder.cleanup()
 
-    def renew_ahead(self, work):
+    def renew_ahead(self, work, **_):
         """Let the thread that renews an ageing token do so before its caller goes on, or die in the middle of it."""
 
         def live():

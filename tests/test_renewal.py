@@ -509,7 +509,7 @@ class TestTheEndOfAProcess:
     ):
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
         begun = []
-        monkeypatch.setattr(background, "start", lambda work: begun.append(work) or True)
+        monkeypatch.setattr(background, "start", lambda work, **_: begun.append(work) or True)
 
         def work():
             session = AritmaSession()
@@ -561,3 +561,15 @@ def no_store():
 
 def interrupt():
     raise KeyboardInterrupt
+
+
+def test_a_renewal_that_must_not_be_cut_off_is_waited_for_at_the_end(start):
+    code = """if True:
+        import threading
+        from aritma_session import background
+        def work():
+            threading.Event().wait(2 * background.LAST_MOMENT)
+            print(1, flush=True)
+        assert background.start(work, whole=True)
+    """
+    assert results([start(code)]) == [1]

@@ -1182,7 +1182,9 @@ def test_a_login_is_not_found_in_memory(grant, given_as, variables):
         ({"cache": "~/tokens"}, ["--cache", os.path.join("{home}", "tokens")]),
         ({"cache": pathlib.Path("file")}, ["--cache", os.path.join("{here}", "file")]),
         ({"cache": "./tokens"}, ["--cache", os.path.join("{here}", "tokens")]),
-        ({"cache": MemoryStore()}, []),
+        ({"cache": FileStore.below("/tokens")}, ["--cache", os.path.abspath("/tokens")]),
+        ({"cache": "keyring:"}, ["--cache", "keyring:"]),
+        ({"cache": "redis://h.example:6379/1"}, ["--cache", "redis://h.example:6379/1"]),
         ({"extra": {"b": "1 2", "a": "$x"}}, ["--extra", "a=$x", "--extra", "b=1 2"]),
         ({"client_secret": SECRET, "private_key": pem_of(SECRET), "token_endpoint_auth_method": "none"}, []),
     ],
@@ -1207,9 +1209,9 @@ def test_the_command_that_logs_in_names_no_url_in_which_a_password_may_be():
     command = settings_module._login_command(
         PRODUCTION, Login("client", NoSecret(), (), ()), f"redis://:{SECRET}@h.example/0"
     )
-    assert shlex.split(command)[:4] == ["aritma-session", "login", "--client-id", "client"]
-    assert "--cache" not in command
-    assert SECRET not in command
+    assert command == "ARITMA_CACHE=... aritma-session login --client-id client --scope ''"
+    assert settings_module._shown_cache(MemoryStore()) == (None, "ARITMA_CACHE=... ")
+    assert settings_module._shown_cache(FileStore("/elsewhere")) == (None, "ARITMA_CACHE=... ")
 
 
 @pytest.mark.parametrize(

@@ -307,7 +307,7 @@ class SourceMachine(RuleBasedStateMachine):
     def on_probation(self, text):
         return text in self.server.trials and 0 <= self.server.now - self.server.issued[text].obtained_at < PROBATION
 
-    def renew_ahead(self, work):
+    def renew_ahead(self, work, **_):
         """Let the thread that renews an ageing token do so before its caller goes on, or die in the middle of it."""
         mode, before = self.server.mode, len(self.server.asked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..endpoint import TokenEndpoint
-from ..revocation import revoke
+from ..revocation import give_back
 from ..wiring import authorization_server, locator, token_source
 from .given import resolve
 from .parser import OK
@@ -20,8 +20,8 @@ def run(options: argparse.Namespace) -> int:
     """Revoke the token, and remove it from the cache."""
     settings = resolve(options, grant="authorization_code")
     endpoint = TokenEndpoint(locator(settings), settings.token_timeout)
-    found = token_source(settings, lambda: endpoint).discard()
-    revoked = revoke(settings, authorization_server(settings), found)
+    source = token_source(settings, lambda: endpoint)
+    found, revoked = give_back(settings, source, authorization_server(settings))
     if not found:
         print("Nobody was logged in.")
     elif revoked:

@@ -43,6 +43,10 @@ class ForgivingStore:
         """Whether something that the store was asked for last has failed."""
         return bool(self._troubles)
 
+    def failed_to(self, what: str) -> bool:
+        """Tell whether the store could not be, say, ``read``, when that was last asked of it."""
+        return what in self._troubles
+
     def load(self) -> Token | None:
         """Give the token that is there; ``None`` where there is none, or the store fails."""
         try:
