@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import pickle
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -180,6 +181,15 @@ class TestTokenRequest:
                 session.get(echo)
             session.verify = sandbox.ca_bundle
             assert session.get(echo).ok
+
+    def test_so_is_what_revokes(self, session, sandbox, echo, monkeypatch):
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        session.get(echo)
+        text = session.auth.token().access_token
+        assert session.auth.revoke() is True
+        (request,) = [request for request in sandbox.requests if request.kind == "revocation"]
+        assert dict(parse_qsl(request.body.decode()))["token"] == text
+        assert session.auth.token().access_token != text
 
     def test_each_repeats_the_whole_of_the_first(self, session, sandbox, echo):
         for _ in range(3):

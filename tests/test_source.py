@@ -691,6 +691,53 @@ class TestAcceptance:
         assert not source.probing
 
 
+class TestDiscarding:
+    def test_gives_the_token_back_and_the_next_call_fetches_another(self, source, store):
+        first = source.token()
+        assert source.discard() == [first, first]  # from memory, and from the store
+        assert store.load(KEY) is None
+        assert source.token().access_token == "t2"
+
+    def test_gives_back_what_the_store_has_too(self, make, clock):
+        source, other = make(), make()
+        first = source.token()
+        second = other.token(rejected=first.access_token)
+        assert source.discard() == [first, second]
+        assert make().discard() == []
+
+    def test_uses_none_of_them_again_where_the_store_goes_on_giving_it(self, source, store):
+        first = source.token()
+        source.discard()
+        store.save(KEY, first)
+        assert source.token().access_token == "t2"
+
+    def test_waits_for_the_token_of_whoever_is_fetching(self, make, store, clock, monkeypatch):
+        source, theirs, pauses = make(lock_timeout=10.0), Token("theirs", clock(), clock() + 3600), []
+        with contextlib.ExitStack() as holding:
+            assert holding.enter_context(store.lock(KEY))
+
+            def pause(seconds):
+                pauses.append(seconds)
+                if len(pauses) == 3:
+                    store.save(KEY, theirs)
+                    holding.close()
+
+            monkeypatch.setattr(source_module.time, "sleep", pause)
+            assert source.discard() == [theirs]
+        assert pauses == [0.05] * 3
+        assert store.load(KEY) is None
+
+    def test_waits_for_no_longer_than_a_call_does(self, make, store, monkeypatch):
+        source, pauses = make(lock_timeout=10.0), []
+        first = source.token()
+        monkeypatch.setattr(source_module.time, "monotonic", lambda: 5.0 * len(pauses))
+        monkeypatch.setattr(source_module.time, "sleep", pauses.append)
+        with store.lock(KEY):
+            assert source.discard() == [first, first]
+        assert len(pauses) == 2
+        assert store.load(KEY) is None
+
+
 class TestTheLog:
     def test_says_what_happens_to_the_token_in_one_line_each(self, make, store, clock, caplog):
         first, second = make(), make()

@@ -11,12 +11,14 @@ import os
 import pathlib
 import socket
 import stat
+import sys
 import tempfile
 import threading
 import time
 import typing
 
 import pytest
+import redis
 from cryptography.fernet import Fernet
 
 from aritma_session import FileStore, MemoryStore, Token
@@ -24,6 +26,7 @@ from aritma_session.stores import file as file_module
 from aritma_session.stores import open_store
 from aritma_session.stores.contract import SharedStoreContract, StoreContract
 from aritma_session.stores.forgiving import ForgivingStore
+from aritma_session.stores.redis import RedisStore
 from aritma_session.stores.sealing import Sealing
 
 from helpers import in_child, results, said, wait_for
@@ -620,6 +623,26 @@ class TestOpening:
     def test_a_store(self):
         store = MemoryStore()
         assert open_store(store) is store
+
+    @pytest.mark.parametrize("url", ["redis://h", "rediss://h:7/3", "unix:///run/redis"])
+    def test_a_url_of_redis(self, url):
+        assert open_store(url) == RedisStore(url)
+
+    def test_a_client_of_redis(self):
+        client = redis.Redis()
+        assert open_store(client) == RedisStore(client)
+
+    @pytest.mark.parametrize("cache", ["file", "./tokens", "keyring:", "redis://h"])
+    def test_what_seals(self, cache):
+        sealing = Sealing(Fernet.generate_key().decode())
+        assert open_store(cache, sealing).sealing == sealing
+        assert open_store(cache).sealing is None
+
+    @pytest.mark.parametrize(("cache", "extra"), [("redis://h", "redis"), ("keyring:", "keyring")])
+    def test_an_extra_that_is_missing(self, monkeypatch, cache, extra):
+        monkeypatch.setitem(sys.modules, f"aritma_session.stores.{extra}", None)
+        with pytest.raises(ValueError, match=rf'^{extra} is not installed: pip install "aritma-session\[{extra}\]"$'):
+            open_store(cache)
 
     @pytest.mark.parametrize("name", ["file", "memory", "tokens"])
     def test_a_path_is_a_directory_whatever_its_name(self, tmp_path, monkeypatch, name):
