@@ -12,8 +12,10 @@ import requests
 
 from aritma_session import AritmaAuth, AritmaSession, CredentialsRefused, MemoryStore, TokenEndpointUnavailable
 from aritma_session.sandbox import Counts, Sandbox
+from aritma_session.settings import Settings
 
 from helpers import at_once, said, sent_authorization
+from keys import PASSPHRASE, pem
 
 
 class TestAttaching:
@@ -58,6 +60,35 @@ class TestAttaching:
         assert auth._settings.cache is store
         assert auth._settings.token_timeout == (1.0, 2.0)
         assert AritmaAuth(token_timeout=3)._settings.token_timeout == (3.0, 3.0)
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {
+                "client_secret": "secret",
+                "environment": "development",
+                "scope": ["a", "b"],
+                "tenant": "acme",
+                "cache": "./tokens",
+                "cache_encryption_key": "A" * 43 + "=",
+                "api_hosts": "api.example",
+                "token_endpoint_auth_method": "client_secret_basic",
+                "extra": {"audience": "them"},
+            },
+            {"client_secret": "secret", "grant": "password", "username": "user", "password": "word"},
+            {
+                "private_key": pem(passphrase=PASSPHRASE),
+                "private_key_passphrase": PASSPHRASE,
+                "private_key_id": "kid",
+                "token_endpoint_auth_signing_alg": "PS256",
+            },
+        ],
+    )
+    def test_no_argument_is_lost(self, given):
+        settings = AritmaAuth("client", **given)._settings
+        assert settings == Settings.resolve("client", **given)
+        if "cache" in given:
+            assert settings.cache.sealing is not None
 
     def test_a_client_is_not_refused_for_what_another_secret_was_refused_for(self, environ, sandbox, echo):
         for secret, expected in (("wrong-secret-1", False), ("wrong-secret-2", False), (None, True)):

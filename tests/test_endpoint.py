@@ -195,6 +195,31 @@ def test_an_endpoint_where_nobody_listens_is_tried_three_times(grant, pauses):
     assert len(pauses) == 2
 
 
+def test_what_may_not_be_sent_twice_is_sent_once(sandbox, endpoint, grant, pauses):
+    class Once(ClientCredentials):
+        __slots__ = ()
+        repeatable = False
+
+    sandbox.answer_token_requests(Answer.error(503))
+    with pytest.raises(TokenEndpointUnavailable):
+        endpoint.fetch(Once(grant.client_id, grant.authentication, grant.scope))
+    assert sandbox.counts.token_requests == 1
+    assert pauses == []
+
+
+def test_a_url_that_has_to_be_found_out_is_found_out_with_the_session_that_is_lent(sandbox, grant, lender):
+    lent = []
+
+    def find_out(session):
+        lent.append(session)
+        return sandbox.token_endpoint
+
+    endpoint = TokenEndpoint(find_out, (5, 5))
+    endpoint.borrow(lender)
+    assert isinstance(endpoint.fetch(grant), Token)
+    assert lent == [lender]
+
+
 class TestBackOff:
     @pytest.mark.parametrize(("luck", "expected"), [(0, [0.5, 1.0]), (1, [0.75, 1.5])])
     def test_doubles_from_try_to_try(self, fetch, pauses, monkeypatch, luck, expected):

@@ -12,6 +12,7 @@ import requests
 from urllib3.util import parse_url
 
 from aritma_session import DEVELOPMENT, PRODUCTION, Environment
+from aritma_session.environment import is_plain_https
 
 SECRET = "correct-horse-8"
 
@@ -441,6 +442,43 @@ def test_the_issuers_of_aritma_mean_its_environments(issuer, known):
 )
 def test_what_only_resembles_an_issuer_of_aritma_is_a_custom_one(issuer, host):
     assert Environment.at(issuer) == Environment(issuer, hosts=(host,), discovery=True)
+
+
+def test_endpoints_are_below_the_issuer_and_its_tenant():
+    place = Environment("https://id.example/auth")
+    assert (place.tenant_issuer, place.token_endpoint) == (
+        "https://id.example/auth",
+        "https://id.example/auth/connect/token",
+    )
+    place = place.extended(tenant="acme")
+    assert (place.tenant_issuer, place.token_endpoint) == (
+        "https://id.example/auth/acme",
+        "https://id.example/auth/acme/connect/token",
+    )
+    assert not place.discovery
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("https://id.example", True),
+        ("https://id.example:65535/connect/token?a=b&c=%20~", True),
+        ("https://[::1]:8443/!$", True),
+        ("https://id.example:65536/", False),
+        ("http://id.example/", False),
+        ("https://user@id.example/", False),
+        ("https://id.example/#there", False),
+        ('https://id.example/"', False),
+        ("https://id.example/a b", False),
+        ("https://id.example/\n", False),
+        ("https://id.example/\x7f", False),
+        ("https://id.example/\xe6", False),
+        ("/connect/token", False),
+        ("", False),
+    ],
+)
+def test_a_url_is_plain_https_or_is_not(url, plain):
+    assert is_plain_https(url) is plain
 
 
 @pytest.mark.parametrize(
