@@ -335,7 +335,7 @@ class TestTheLock:
         source = make(lock_timeout=0.05)
         with store.lock(KEY) as held:
             assert held
-            with pytest.raises(TokenEndpointUnavailable, match=r"for 0\.05 s, .* try again later"):
+            with pytest.raises(TokenEndpointUnavailable, match=r" for 0\.05 s, .* good for one use: try again later$"):
                 source.token()
         assert server.asked == []
         assert any("not waiting longer" in message for _, message in said(caplog))

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pathlib
+import pickle
 import socket
 import stat
 import sys
@@ -86,12 +87,33 @@ def test_a_store_that_cannot_be_sealed_is_refused_where_somebody_relies_on_a_key
     with pytest.raises(ValueError, match=r"FileStore was made without the cache_encryption_key \(ARITMA_CACHE_KEY\)"):
         open_store(FileStore(cache), sealing)
 
+    class Another:
+        load = save = remove = lock = fail
+
+    assert isinstance(open_store(Another()), Another)
+    with pytest.raises(ValueError, match=r"^Another was made without the cache_encryption_key"):
+        open_store(Another(), sealing)
+
 
 def test_a_deep_copy_of_a_memory_store_is_shared():
     store = MemoryStore()
     twin = copy.deepcopy(store)
     twin.save(KEY, TOKEN)
     assert store.load(KEY) == TOKEN
+
+
+@pytest.mark.parametrize("make", [lambda directory: MemoryStore(), FileStore])
+def test_documents_are_kept_beside_the_tokens(make, cache):
+    store = make(cache)
+    assert store.load_document(KEY) is None
+    store.save_document(KEY, b"document")
+    store.save(KEY, TOKEN)
+    for each in (store, pickle.loads(pickle.dumps(store))):
+        assert each.load_document(KEY) == b"document"
+        assert each.load_document(KEY[::-1]) is None
+        assert each.load(KEY) == TOKEN
+    store.remove(KEY)
+    assert store.load_document(KEY) == b"document"
 
 
 class TestFiles:
