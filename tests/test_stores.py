@@ -677,6 +677,13 @@ class TestOpening:
         with pytest.raises(ValueError, match=r"store|directory"):
             open_store(wrong)
 
+    def test_what_is_refused_is_told_what_would_do(self):
+        kinds = '"file", "memory", "keyring:", a directory (one such as "./tokens")'
+        urls = 'a URL that begins with "redis://", "rediss://" or "unix://"'
+        with pytest.raises(ValueError, match="a directory") as caught:
+            open_store("flie")
+        assert str(caught.value) == f"'flie' is not {kinds} or {urls}"
+
     @pytest.mark.parametrize("wrong", ["./tok\0ens", "/\0", pathlib.Path("tok\0ens")])
     def test_a_path_with_a_nul_is_refused(self, wrong):
         with pytest.raises(ValueError, match=r'is not "file", "memory", "keyring:", a directory'):
