@@ -242,7 +242,8 @@ class TestFiles:
         mkstemp = tempfile.mkstemp
         monkeypatch.setattr(tempfile, "mkstemp", lambda **options: made.append(options) or mkstemp(**options))
         files.save(KEY, TOKEN)
-        assert made == [{"prefix": f"{KEY}.", "suffix": ".tmp", "dir": files.directory}]
+        files.save_document(KEY, b"document")
+        assert made == [{"prefix": f"{KEY}.", "suffix": ".tmp", "dir": files.directory}] * 2
 
     def test_a_save_that_fails_leaves_nothing_behind(self, files, monkeypatch):
         files.save(KEY, TOKEN)
