@@ -69,8 +69,7 @@ class FileStore:
 
         :raises PermissionError: when the directory is not this account's alone.
         """
-        data = self._read(self._path(key))
-        return None if data is None else records.load(key, data, self.sealing)
+        return records.load(key, self._read(self._path(key)), self.sealing)
 
     def save(self, key: str, token: Token) -> None:
         """Write the token to a file of its own and put that in the place of this key's file.
