@@ -76,7 +76,8 @@ class AritmaMock(requests_mock.Mocker):
         ]
         if not bare:
             return None
-        return f"sent to Aritma without a token (use AritmaSession, or auth=AritmaAuth()): {', '.join(bare)}"
+        advice = "use AritmaSession, or auth=AritmaAuth(), in an environment that the host belongs to"
+        return f"sent to Aritma without a token ({advice}): {', '.join(bare)}"
 
     def _environments(self) -> list[Environment]:
         return [PRODUCTION, DEVELOPMENT, *_current(), *self._added]

@@ -247,3 +247,23 @@ class TestTerminal:
     )
     def test_sizes(self, number, text):
         assert terminal.size(number) == text
+
+
+class TestABrokenCache:
+    @pytest.mark.parametrize("arguments", [["status"], ["clear"], ["clear", "--all"]])
+    def test_is_one_line_that_says_where_to_look(self, environ, said, monkeypatch, arguments):
+        def broken(*_):
+            raise RuntimeError("no answer")
+
+        store = MemoryStore()
+        for name in ("load", "remove", "lock", "save"):
+            monkeypatch.setattr(store, name, broken)
+        store.keys, store.directory = broken, "/broken"
+        for module in (settings, clear):
+            monkeypatch.setattr(module, "open_store", lambda cache, **_: store)
+        monkeypatch.setattr(clear, "shared", lambda store: True)
+        status, lines = said(*arguments)
+        assert (status, lines) == (
+            1,
+            ["aritma-session: the cache /broken cannot be used (no answer): see ARITMA_CACHE"],
+        )

@@ -27,6 +27,8 @@ def pytest_unconfigure():
     print("MODULES", json.dumps(sorted(sys.modules)), file=sys.__stderr__)
 """
 
+ADVICE = "use AritmaSession, or auth=AritmaAuth(), in an environment that the host belongs to"
+
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
@@ -97,9 +99,7 @@ class TestMockFixture:
         )
         result.assert_outcomes(passed=3, errors=2)
         for url in (URL, DEMO):
-            result.stdout.fnmatch_lines(
-                [f"sent to Aritma without a token (use AritmaSession, or auth=AritmaAuth()): GET {url}"]
-            )
+            result.stdout.fnmatch_lines([f"sent to Aritma without a token ({ADVICE}): GET {url}"])
         result.stdout.no_fnmatch_line("*pytest_plugin.py*")
 
 
@@ -184,9 +184,7 @@ class TestMock:
         with self.session(environment=environment) as session:
             assert session.get("https://id.example/echo").ok
         assert requests.get("https://id.example/echo").ok
-        assert mock.problem == (
-            "sent to Aritma without a token (use AritmaSession, or auth=AritmaAuth()): GET https://id.example/echo"
-        )
+        assert mock.problem == (f"sent to Aritma without a token ({ADVICE}): GET https://id.example/echo")
 
     def test_plays_no_other(self, mock):
         with self.session(environment="https://id.example") as session, pytest.raises(requests_mock.NoMockAddress):

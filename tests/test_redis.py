@@ -18,6 +18,7 @@ import redis
 import trustme
 from cryptography.fernet import Fernet
 
+from aritma_session import cli
 from aritma_session.stores import open_store
 from aritma_session.stores.contract import KEY, SharedStoreContract, StoreContract, token
 from aritma_session.stores.redis import LEASE, RedisStore, RedisTrouble
@@ -416,3 +417,9 @@ class TestAStore:
         told = results([start(code, *case) for case in cases])
         for extra, message in zip(("redis", "encryption", "keyring"), told, strict=True):
             assert f'pip install "aritma-session[{extra}]"' in message
+
+
+def test_the_command_finds_it_fit(environ, server, monkeypatch, capsys):
+    monkeypatch.setenv("ARITMA_CACHE", server.url)
+    assert cli.main(["check"]) == 0
+    assert "failed" not in capsys.readouterr().out

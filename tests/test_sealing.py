@@ -61,3 +61,10 @@ def test_a_copy_opens_what_the_original_sealed(again):
     assert hash(twin) == hash(sealing)
     assert twin.open(sealing.seal(b"record")) == b"record"
     assert NEW not in repr(twin)
+
+
+def test_what_the_key_does_not_open_is_told(caplog, cache):
+    caplog.set_level("INFO")
+    FileStore(cache, sealing=Sealing(OLD)).save(KEY, token("t"))
+    assert FileStore(cache, sealing=Sealing(NEW)).load(KEY) is None
+    assert "the cache has a token that the key of the cache (ARITMA_CACHE_KEY) does not open" in caplog.text

@@ -1305,3 +1305,17 @@ def test_an_extra_parameter_that_would_change_the_request_itself_is_refused(extr
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         resolve(extra=extra)
     assert str(caught.value).isprintable()
+
+
+def test_the_key_of_the_cache_can_stand_in_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "key"
+    path.write_text(KEYS[0] + "\n", encoding="utf-8")
+    monkeypatch.setenv("ARITMA_CACHE_KEY_FILE", str(path))
+    monkeypatch.setenv("ARITMA_CLIENT_SECRET", SECRET)
+    assert (
+        Settings.resolve("client", cache=tmp_path).cache.sealing
+        == Settings.resolve("client", cache=tmp_path, cache_encryption_key=KEYS[0]).cache.sealing
+    )
+    path.unlink()
+    with pytest.raises(ValueError, match="cache_encryption_key"):
+        Settings.resolve("client", cache=tmp_path)

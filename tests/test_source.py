@@ -694,7 +694,7 @@ class TestAcceptance:
 class TestDiscarding:
     def test_gives_the_token_back_and_the_next_call_fetches_another(self, source, store):
         first = source.token()
-        assert source.discard() == [first, first]  # from memory, and from the store
+        assert source.discard() == ([first, first], True)  # from memory, and from the store
         assert store.load(KEY) is None
         assert source.token().access_token == "t2"
 
@@ -702,8 +702,8 @@ class TestDiscarding:
         source, other = make(), make()
         first = source.token()
         second = other.token(rejected=first.access_token)
-        assert source.discard() == [first, second]
-        assert make().discard() == []
+        assert source.discard() == ([first, second], True)
+        assert make().discard() == ([], True)
 
     def test_uses_none_of_them_again_where_the_store_goes_on_giving_it(self, source, store):
         first = source.token()
@@ -723,7 +723,7 @@ class TestDiscarding:
                     holding.close()
 
             monkeypatch.setattr(source_module.time, "sleep", pause)
-            assert source.discard() == [theirs]
+            assert source.discard() == ([theirs], True)
         assert pauses == [0.05] * 3
         assert store.load(KEY) is None
 
@@ -733,7 +733,7 @@ class TestDiscarding:
         monkeypatch.setattr(source_module.time, "monotonic", lambda: 5.0 * len(pauses))
         monkeypatch.setattr(source_module.time, "sleep", pauses.append)
         with store.lock(KEY):
-            assert source.discard() == [first, first]
+            assert source.discard() == ([first, first], True)
         assert len(pauses) == 2
         assert store.load(KEY) is None
 

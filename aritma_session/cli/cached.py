@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..stores import MemoryStore
@@ -10,7 +11,7 @@ from ..stores import MemoryStore
 if TYPE_CHECKING:
     from ..stores import TokenStore
 
-__all__ = ["keys", "place", "shared"]
+__all__ = ["keys", "place", "shared", "usable"]
 
 
 def place(store: TokenStore) -> str:
@@ -24,6 +25,18 @@ def place(store: TokenStore) -> str:
 def shared(store: TokenStore) -> bool:
     """Tell whether other processes see what is kept there."""
     return not isinstance(store, MemoryStore)
+
+
+@contextlib.contextmanager
+def usable(store: TokenStore) -> Iterator[None]:
+    """Say what to do about a store that fails in this block, whatever it raises.
+
+    :raises ValueError: when it fails.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # a store of the user's raises what it likes
+        raise ValueError(f"the cache {place(store)} cannot be used ({error}): see ARITMA_CACHE") from None
 
 
 def keys(store: TokenStore) -> list[str] | None:

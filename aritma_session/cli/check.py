@@ -133,7 +133,7 @@ class _Examination:
         if not shared(store):
             self._note("cache", "ok", "in memory: no token is shared with other processes")
             return True
-        key, probe = secrets.token_hex(20), Token("probe", now, now)
+        key, probe = secrets.token_hex(20), Token("probe", now, now + 60)
         try:
             store.save(key, probe)
             try:

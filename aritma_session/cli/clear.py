@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..lookup import setting
 from ..stores import open_store
-from .cached import keys, place, shared
+from .cached import keys, place, shared, usable
 from .given import resolve
 from .parser import OK
 
@@ -28,9 +28,10 @@ def _clear_one(options: argparse.Namespace) -> str:
     whose = f"of {settings.client_id} ({settings.grant.name}) at {settings.environment.issuer}"
     if not shared(store):
         return _MEMORY
-    known = keys(store)
-    there = store.load(key) is not None if known is None else key in known
-    store.remove(key)
+    with usable(store):
+        known = keys(store)
+        there = store.load(key) is not None if known is None else key in known
+        store.remove(key)
     return (
         f"Removed the token {whose} from {place(store)}." if there else f"There is no token {whose} in {place(store)}."
     )
@@ -40,7 +41,8 @@ def _clear_all(options: argparse.Namespace) -> str:
     store = setting("cache", options.cache, open_store, "file")
     if not shared(store):
         return _MEMORY
-    found = keys(store)
+    with usable(store):
+        found = keys(store)
     if found is None:
         raise ValueError(f"{place(store)} does not tell what is in it: leave --all out, and name client and scope")
     for key in found:

@@ -23,7 +23,7 @@ SETTINGS = {
     "environment": "production, development, or an issuer's https URL",
     "tenant": "the tenant",
     "scope": "the scopes, with spaces between them",
-    "cache": "where tokens are kept: file, memory, or a directory",
+    "cache": "where tokens are kept: file, memory, keyring:, a directory or a redis:// URL",
     "grant": "client_credentials, password, authorization_code or implicit",
     "token_endpoint_auth_method": "how the client proves itself",
     "username": "the user's name, for the grants with a user",

@@ -160,7 +160,7 @@ def _whole_file(path: str) -> Iterator[IO[bytes]]:
         return
     temporary = f"{target}.{secrets.token_hex(4)}.part"
     try:
-        with open(temporary, "xb") as file:
+        with _opened(temporary, path) as file:
             yield file
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(target, temporary)
@@ -169,6 +169,13 @@ def _whole_file(path: str) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _opened(temporary: str, path: str) -> IO[bytes]:
+    try:
+        return open(temporary, "xb")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..grants import Login
-from .cached import keys, place, shared
+from .cached import keys, place, shared, usable
 from .given import resolve
 from .parser import FAILED, OK
 from .terminal import bar, clean, duration, moment, painter, table
@@ -28,8 +28,9 @@ _BAR = 30
 def run(options: argparse.Namespace) -> int:
     """Print what is cached; fail where a person has to log in."""
     settings, now = resolve(options), time.time()
-    token = settings.cache.load(settings.cache_key)
-    report = _report(settings, token, now)
+    with usable(settings.cache):
+        token = settings.cache.load(settings.cache_key)
+        report = _report(settings, token, now)
     print(json.dumps(report) if options.json else _text(report, settings))
     return FAILED if report["login_required"] else OK
 

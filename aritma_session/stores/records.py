@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 from ..tokens import Token
@@ -14,6 +15,8 @@ __all__ = ["dump", "load"]
 
 #: Raised when a record's meaning changes; a record of another version is a miss, and is overwritten.
 _VERSION = 1
+
+_log = logging.getLogger("aritma_session")
 
 
 def dump(key: str, token: Token, sealing: Sealing | None = None) -> bytes:
@@ -29,8 +32,12 @@ def dump(key: str, token: Token, sealing: Sealing | None = None) -> bytes:
 
 def load(key: str, data: bytes | str | None, sealing: Sealing | None = None) -> Token | None:
     """Read what :func:`dump` wrote with the same arguments; anything else is a miss."""
+    if sealing is not None and data is not None:
+        data = sealing.open(data)
+        if data is None:
+            _log.info("the cache has a token that the key of the cache (ARITMA_CACHE_KEY) does not open")
     try:
-        record = json.loads(data if sealing is None else sealing.open(data))  # type: ignore[arg-type]  # a TypeError
+        record = json.loads(data)  # type: ignore[arg-type]  # a TypeError, where there is nothing
         version = record.pop("version")
         if type(version) is not int or version != _VERSION or record.pop("key") != key:  # True is 1
             return None

@@ -48,7 +48,7 @@ class Sealing(Value):
 
         try:
             return self._fernet.decrypt(sealed)
-        except (InvalidToken, TypeError):
+        except (InvalidToken, TypeError, ValueError):  # the latter for a text with letters that no seal has
             return None
 
 
