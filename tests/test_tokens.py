@@ -238,7 +238,7 @@ def test_a_record_that_lacks_a_field_is_refused_and_not_shown(field):
         {"scope": 5},
         {"scope": ["a"]},
         {"refresh_token": 1},
-        {"refresh_token": "line\nbreak"},
+        pytest.param({"refresh_token": "line\nbreak"}, id="a refresh token of two lines"),
         {"on_probation": 0},
         {"on_probation": None},
         {"on_probation": "true"},
