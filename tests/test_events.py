@@ -69,16 +69,14 @@ def test_who_waits_for_another_process_is_told(counting, echo):
     assert counts == {"wait": 1, "fetch": 1}
 
 
-def test_who_waits_for_another_thread_is_told(counting, sandbox, echo):
-    sandbox.token_delay = 0.3
+def test_who_waits_for_another_thread_is_told(counting, echo):
     session, counts = counting()
-    threads = [threading.Thread(target=session.get, args=(echo,)) for _ in range(2)]
-    threads[0].start()
-    wait_for(lambda: sandbox.counts.token_requests == 1)
-    threads[1].start()
-    for thread in threads:
-        thread.join(20)
-    assert counts == {"fetch": 1, "wait": 1}
+    with session.auth._source._lock:
+        thread = threading.Thread(target=session.get, args=(echo,))
+        thread.start()
+        wait_for(lambda: counts == {"wait": 1})
+    thread.join(20)
+    assert counts == {"wait": 1, "fetch": 1}
 
 
 def test_a_token_that_could_not_be_had_is_told(counting, sandbox, echo):
