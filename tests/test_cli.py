@@ -269,6 +269,31 @@ def test_the_demo_runs_beside_the_main_thread(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_where_signals_cannot_be_held_back_the_demo_keeps_them_from_its_processes(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "_MASKS", False)
+    monkeypatch.setattr(demo, "_call", few_calls)
+    monkeypatch.setattr(demo, "CALLS", 4)
+    seen = []
+    start = demo.multiprocessing.get_context("spawn").Process.start
+    monkeypatch.setattr(
+        demo.multiprocessing.get_context("spawn").Process,
+        "start",
+        lambda process: seen.append(signal.getsignal(signal.SIGINT)) or start(process),
+    )
+    assert cli.main(["demo", "--processes", "1", "--json"]) == 0
+    assert seen == [signal.SIG_IGN] * 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_about_a_file_names_the_file_first(monkeypatch, capsys):
+    def run(*arguments, **kwargs):
+        raise FileNotFoundError(2, "No such file or directory", "/nowhere")
+
+    monkeypatch.setattr(demo, "run", run)
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "aritma-session: /nowhere: No such file or directory\n"
+
+
 COMMANDS = list(parser._COMMANDS)
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from urllib.parse import parse_qs, parse_qsl, urlencode, urljoin, urlsplit
 
 import pytest
@@ -689,6 +690,22 @@ class TestRevocation:
         assert session.get(echo).request.headers["Authorization"] != first
         assert sandbox.counts.token_requests == 2
         assert [form["token_type_hint"] for form in forms(sandbox, "revocation")] == ["access_token"]
+
+    def test_no_frame_of_what_nobody_expected_holds_what_was_sent(self, session, sandbox, echo, monkeypatch):
+        class Interrupted(BaseException):
+            pass
+
+        def meaning(*arguments):
+            raise Interrupted
+
+        session.get(echo)
+        monkeypatch.setattr("aritma_session.revocation._Asker._meaning", meaning)
+        with pytest.raises(Interrupted) as caught:
+            session.revoke()
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+        assert frames
+        held = [repr(value) for frame in frames for value in frame.f_locals.values()]
+        assert not [text for text in held if sandbox.client_secret in text]
 
     def test_where_there_is_no_token_nothing_is_asked(self, session, sandbox):
         assert session.revoke() is True
