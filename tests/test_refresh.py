@@ -825,3 +825,33 @@ class TestTheEndOfALogin:
             with pytest.raises(TokenError, match="may have the token still"):
                 session.revoke()
         assert sandbox.counts.revocations == 1
+
+    @pytest.mark.parametrize(
+        ("refresh", "refresh_token", "whole"),
+        [(True, "R1", True), (True, None, False), (False, "R1", False), (False, None, False)],
+    )
+    def test_a_renewal_that_spends_a_refresh_token_is_not_cut_off(
+        self, source, monkeypatch, refresh, refresh_token, whole
+    ):
+        begun, now = [], time.time()
+        monkeypatch.setattr(background, "start", lambda work, *, whole: begun.append(whole) or False)
+        store = MemoryStore()
+        store.save("key", Token("t", now - 3500, now + 500, refresh_token=refresh_token))
+        source(store, refresh=(lambda last: None) if refresh else None).token()
+        assert begun == [whole]
+
+    @pytest.mark.parametrize("difference", [-1, 0, 1])
+    def test_a_token_of_a_store_in_trouble_is_taken_over_unless_it_is_older(self, source, difference):
+        class Full(MemoryStore):
+            def save(self, key, token):
+                raise OSError("no space")
+
+        now, store = time.time(), Full()
+        mine = Token("mine", now, now + 3600)
+        made = source(store, fetch=lambda: mine)
+        assert made.token() == mine
+        made.accept("mine")
+        store._tokens["key"] = Token("other", now + difference, now + 3600)
+        again = Token("again", now + 5, now + 3600)
+        made._fetch = lambda: again
+        assert made.token(rejected="mine").access_token == ("again" if difference < 0 else "other")
