@@ -14,6 +14,8 @@ from aritma_session.stores import records
 from aritma_session.stores.contract import KEY, token
 from aritma_session.stores.sealing import Sealing
 
+from helpers import said
+
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
 
 
@@ -67,4 +69,6 @@ def test_what_the_key_does_not_open_is_told(caplog, cache):
     caplog.set_level("INFO")
     FileStore(cache, sealing=Sealing(OLD)).save(KEY, token("t"))
     assert FileStore(cache, sealing=Sealing(NEW)).load(KEY) is None
-    assert "the cache has a token that the key of the cache (ARITMA_CACHE_KEY) does not open" in caplog.text
+    assert said(caplog) == [
+        ("INFO", "the cache has a token that the key of the cache (ARITMA_CACHE_KEY) does not open")
+    ]
