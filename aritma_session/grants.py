@@ -8,7 +8,7 @@ follow from something that was there before: :class:`AuthorizationCode` from a p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .clients import ClientAuthentication
 from .credentials import Secret
@@ -247,7 +247,7 @@ class Login(WithUser):
     def name(self) -> str:  # type: ignore[override]
         return self.kind
 
-    def check(self) -> None:
+    def check(self) -> NoReturn:
         from .exceptions import LoginRequired
 
         required = LoginRequired(f"a person has to log in, or to log in again: run {self.login_command}")

@@ -288,8 +288,7 @@ class TokenSource:
                 raise ended from None  # which says what the server said
         if self._store.load() is None and not self._store.troubled:
             return self._fetch()  # a person has logged out meanwhile
-        # It may have been replaced (RFC 6749, section 6); else it goes on being good.
-        return token if token.refresh_token else token.replace(refresh_token=last.refresh_token)
+        return token.following(last)
 
     def _last(self) -> Token | None:
         """Give the last token that is known of, good or not: what others have rotated meanwhile is in the store."""

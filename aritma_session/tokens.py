@@ -187,6 +187,13 @@ class Token(Value):
         """
         return self.on_probation and self.fresh(now) and 0 <= now - self.obtained_at < PROBATION
 
+    def following(self, last: Token) -> Token:
+        """Give the same token, which was asked for with the last one's refresh token, with one for the next time.
+
+        It may bring another one along (RFC 6749, section 6); else the last one's goes on being good.
+        """
+        return self if self.refresh_token else self.replace(refresh_token=last.refresh_token)
+
     def on_trial(self) -> Token:
         """Give the same token on probation."""
         return self.replace(on_probation=True)

@@ -34,6 +34,11 @@ def test_a_refresh_token_is_kept_where_it_can_be_used(given, kept):
     assert Token.from_answer({"access_token": "t", "refresh_token": given}, 0.0).refresh_token == kept
 
 
+@pytest.mark.parametrize(("own", "next_one"), [("new", "new"), (None, "old")])
+def test_a_refresh_token_goes_on_being_good_unless_another_comes(own, next_one):
+    assert token(refresh_token=own).following(token(lifetime=1.0, refresh_token="old")) == token(refresh_token=next_one)
+
+
 def test_a_refresh_token_never_shows():
     assert "secret-refresh" not in repr(token(refresh_token="secret-refresh"))
 

@@ -14,7 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from ..endpoint import TokenEndpoint
-from ..exceptions import LoginRequired, TokenError
+from ..exceptions import TokenError
 from ..grants import Login
 from ..stores import MemoryStore
 from ..tokens import Token
@@ -198,12 +198,11 @@ class _Examination:
     ) -> tuple[Token, _How]:
         """Use the refresh token; as it may be good for one use, what comes of it is always kept."""
         if cached is not None and cached.refresh_token is not None and alone:
-            token = endpoint.fetch(grant.refreshing(cached))
-            token = token if token.refresh_token else token.replace(refresh_token=cached.refresh_token)
+            token = endpoint.fetch(grant.refreshing(cached)).following(cached)
             store.save(key, token)
             return token, _How(kept=True, said="renewed with the login's refresh token, and kept in the cache")
         if cached is None or not cached.fresh(time.time()):
-            raise LoginRequired(f"a person has to log in, or to log in again: run {grant.login_command}")
+            grant.check()
         why = "another process is renewing it" if cached.refresh_token else "it takes a person to get another"
         return cached, _How(kept=True, said=f"the cached one, as {why}")
 
