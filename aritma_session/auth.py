@@ -14,7 +14,7 @@ import requests
 from requests import sessions
 from requests.auth import AuthBase
 
-from .credentials import Secret, hide_url
+from .credentials import Secret, hide, hide_url
 from .endpoint import TokenEndpoint
 from .exceptions import TokenError
 from .forks import unforked
@@ -106,10 +106,7 @@ class AritmaAuth(AuthBase):
         cache_encryption_key: str | Secret | None = None,
         on_event: Callable[[str], object] | None = None,
     ) -> None:
-        hidden = [
-            Secret.given(secret)
-            for secret in (client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
-        ]
+        hidden = hide(client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
         store = hide_url(cache)
         # A traceback that shows variables, of an error about another setting, would show them.
         del client_secret, private_key, private_key_passphrase, password, cache_encryption_key, cache

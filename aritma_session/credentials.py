@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .values import Value
 
-__all__ = ["PrivateKey", "Secret", "hide_url", "without_credentials"]
+__all__ = ["PrivateKey", "Secret", "hide", "hide_url", "without_credentials"]
 
 _T = TypeVar("_T")
 
@@ -128,6 +128,11 @@ _PEM = r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----"
 
 #: What stands between BEGIN and END of the keys that can be read.
 _KEY_LABELS = {"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"}
+
+
+def hide(*arguments: object) -> list[Secret | None]:
+    """Hide what a caller has passed, each as :meth:`Secret.given` does."""
+    return [Secret.given(argument) for argument in arguments]
 
 
 def hide_url(value: _T) -> _T | Secret:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from .auth import AritmaAuth
-from .credentials import Secret, hide_url
+from .credentials import hide, hide_url
 
 if TYPE_CHECKING:
     import redis
@@ -89,10 +89,7 @@ class AritmaSession(requests.Session):
         cache_encryption_key: str | None = None,
         on_event: Callable[[str], object] | None = None,
     ) -> None:
-        hidden = [
-            Secret.given(secret)
-            for secret in (client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
-        ]
+        hidden = hide(client_secret, private_key, private_key_passphrase, password, cache_encryption_key)
         store = hide_url(cache)
         # A traceback that shows variables, of an error about another setting, would show them.
         del client_secret, private_key, private_key_passphrase, password, cache_encryption_key, cache

@@ -18,7 +18,7 @@ from .clients import (
     PrivateKeyJwt,
     TlsClientAuth,
 )
-from .credentials import PrivateKey, Secret, hide_url, without_credentials
+from .credentials import PrivateKey, Secret, hide, hide_url, without_credentials
 from .environment import DEVELOPMENT, PRODUCTION, Environment
 from .grants import ClientCredentials, Grant, Login, Password
 from .lookup import a, secret_setting, setting, source_of, ways_to, words
@@ -115,7 +115,7 @@ class Settings(Value):
         :raises ValueError: when a setting is missing or impossible. The message names the argument and the variable,
             and shows no secret.
         """
-        given = _Credentials(*map(Secret.given, (client_secret, private_key, private_key_passphrase, password)))
+        given = _Credentials(*hide(client_secret, private_key, private_key_passphrase, password))
         sealing_key, cache = Secret.given(cache_encryption_key), hide_url(cache)
         del client_secret, private_key, private_key_passphrase, password, cache_encryption_key  # as in AritmaSession
         place = setting("environment", environment, _environment, "production")
